@@ -1,0 +1,5 @@
+"""Assignment of objects to queries."""
+
+from .hungarian import HungarianMatcher
+
+__all__ = ['HungarianMatcher']

@@ -1,0 +1,57 @@
+"""Lets ``torch.load(weights_only=True)`` read the checkpoints that mmengine writes.
+
+Beside tensors they hold the message hub's ``HistoryBuffer`` objects with NumPy arrays. mmengine's own list of
+safe globals contains ``getattr``, which can reach any attribute of anything that is allowed; here it is bound
+to the four methods that a pickled HistoryBuffer refers to.
+"""
+
+_STATISTICS = ('min', 'max', 'current', 'mean')
+_registered = False
+
+
+def after_import(checkpoint_module) -> None:
+    """Called with ``mmengine.runner.checkpoint`` when it was loaded: torch is imported by then."""
+    allow_mmengine_checkpoints()
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Mark what mmengine's checkpoints contain as safe for torch. Idempotent; imports torch and mmengine."""
+    global _registered
+    if _registered:
+        return
+    from pickle import UnpicklingError
+
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+    from torch.serialization import add_safe_globals
+
+    def history_buffer_method(owner, name):
+        if owner is HistoryBuffer and name in _STATISTICS:
+            return getattr(HistoryBuffer, name)
+        raise UnpicklingError(
+            f'the checkpoint asks for attribute {name!r} of {owner!r}; only the statistics of '
+            f'HistoryBuffer ({", ".join(_STATISTICS)}) are read from checkpoints'
+        )
+
+    reconstruct, rebuild_scalar = np.ndarray(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    # NumPy 2 renamed numpy.core to numpy._core: files name the module of the NumPy that wrote them.
+    multiarray = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (reconstruct, rebuild_scalar)
+        for core in ('core', '_core')
+    ]
+    dtype_classes = {
+        type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'uint8', 'uint32', 'float32', 'float64')
+    }
+    add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            slice,
+            (history_buffer_method, 'builtins.getattr'),
+            *multiarray,
+            *dtype_classes,
+        ]
+    )
+    _registered = True

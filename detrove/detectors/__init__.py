@@ -1,0 +1,5 @@
+"""Detectors."""
+
+from .one_detr import OneDETR
+
+__all__ = ['OneDETR']

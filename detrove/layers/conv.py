@@ -1,0 +1,99 @@
+"""Convolution blocks that know how to fold themselves into their inference form."""
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import fuse_conv_bn
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.ops import FrozenBatchNorm2d
+
+_ACTIVATIONS = {'relu': nn.ReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
+
+
+def build_activation(name: str | None) -> nn.Module:
+    """The activation called `name` ('relu', 'silu', 'gelu'), or the identity for None."""
+    if name is None:
+        return nn.Identity()
+    if name not in _ACTIVATIONS:
+        raise ValueError(f'activation {name!r} is not known; choose one of {sorted(_ACTIVATIONS)} or None.')
+    return _ACTIVATIONS[name]()
+
+
+class ConvNormAct(nn.Module):
+    """Convolution without bias, batch norm, activation.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride: of the convolution; padding keeps the size at stride 1.
+        act: 'relu', 'silu', 'gelu' or None.
+        norm_frozen: use a batch norm whose weights and statistics are constants.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *,
+                 act: str | None = None, norm_frozen: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
+        self.norm = FrozenBatchNorm2d(out_channels) if norm_frozen else nn.BatchNorm2d(out_channels)
+        self.act = build_activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
+        return self.act(self.norm(self.conv(x)))
+
+    def folded_conv(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that equals convolution and norm in eval mode."""
+        if isinstance(self.norm, nn.Identity):
+            return self.conv.weight, self.conv.bias
+        norm = self.norm
+        return fuse_conv_bn_weights(self.conv.weight, self.conv.bias, norm.running_mean, norm.running_var,
+                                    norm.eps, norm.weight, norm.bias)
+
+    def fuse(self) -> None:
+        """Fold the norm into the convolution, in place."""
+        weight, bias = self.folded_conv()
+        self.conv.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self.conv.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        self.norm = nn.Identity()
+
+
+class RepVGGBlock(nn.Module):
+    """Parallel 3x3 and 1x1 convolutions, summed, activated; one 3x3 convolution once fused.
+
+    RepVGG (Ding et al. 2021), without its identity branch, as RT-DETR uses it.
+    """
+
+    def __init__(self, channels: int, act: str | None = 'silu'):
+        super().__init__()
+        self.conv3x3 = ConvNormAct(channels, channels, 3)
+        self.conv1x1 = ConvNormAct(channels, channels, 1)
+        self.act = build_activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        if self.conv1x1 is None:
+            return self.act(self.conv3x3(x))
+        return self.act(self.conv3x3(x) + self.conv1x1(x))
+
+    def fuse(self) -> None:
+        """Merge both branches into the 3x3 convolution, in place."""
+        if self.conv1x1 is None:
+            return
+        weight, bias = self.conv1x1.folded_conv()
+        self.conv3x3.fuse()
+        with torch.no_grad():
+            self.conv3x3.conv.weight += F.pad(weight, [1, 1, 1, 1])
+            self.conv3x3.conv.bias += bias
+        self.conv1x1 = None
+
+
+def fuse_for_inference(model: nn.Module) -> nn.Module:
+    """Bring every convolution of `model` into its inference form, in place, and return the model in eval mode.
+
+    Modules with a `fuse()` method fold themselves (a block before the parts inside it); batch norms that follow a
+    convolution in other modules are folded by mmcv. Outputs stay the same up to rounding; training is no longer
+    possible.
+    """
+    model.eval()
+    for module in list(model.modules()):
+        if hasattr(module, 'fuse'):
+            module.fuse()
+    return fuse_conv_bn(model)

@@ -1,0 +1,90 @@
+"""Multi-scale deformable attention as a module; the sampling itself is `detrove.ops.ms_deform_attn`."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detrove.ops.ms_deform_attn import ms_deform_attn
+
+from .precision import at_least_fp32
+
+
+class MSDeformableAttention(nn.Module):
+    """Each query samples a few learned positions around its reference box on every feature level.
+
+    Deformable DETR (Zhu et al. 2021), section 4.1; different numbers of points per level and discrete sampling as in
+    RT-DETRv2 (Lv et al. 2024), section 3.
+
+    Args:
+        embed_dims: channels, divisible by num_heads.
+        num_heads: number of heads.
+        num_levels: number of feature levels.
+        num_points: points per head and level, one number for all levels or one for each.
+        offset_scale: a point's offset of one stands for this share of the box's width and height, divided by the
+            number of points on its level.
+        method: 'default' (bilinear sampling) or 'discrete': the nearest cell, for targets without GridSample. Offsets
+            then have no gradient and stay as they are.
+    """
+
+    def __init__(self, *, embed_dims: int = 256, num_heads: int = 8, num_levels: int = 3,
+                 num_points: int | Sequence[int] = 4, offset_scale: float = 0.5, method: str = 'default'):
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims={embed_dims} must be divisible by num_heads={num_heads}.')
+        self.num_points = (num_points,) * num_levels if isinstance(num_points, int) else tuple(num_points)
+        if len(self.num_points) != num_levels:
+            raise ValueError(f'num_points={self.num_points} must give one number for each of {num_levels} levels.')
+        if method not in ('default', 'discrete'):
+            raise ValueError(f"method={method!r} must be 'default' or 'discrete'.")
+        self.num_heads = num_heads
+        self.method = method
+        total_points = num_heads * sum(self.num_points)
+        self.sampling_offsets = nn.Linear(embed_dims, total_points * 2)
+        self.attention_weights = nn.Linear(embed_dims, total_points)
+        self.value_proj = nn.Linear(embed_dims, embed_dims)
+        self.output_proj = nn.Linear(embed_dims, embed_dims)
+        share = [offset_scale / n for n in self.num_points for _ in range(n)]
+        self.register_buffer('offset_share', torch.tensor(share)[:, None], persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Offsets start on a ring of `num_heads` directions at distances 1, 2, ...; weights start equal."""
+        angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        directions = torch.stack([angles.cos(), angles.sin()], -1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
+        distances = torch.cat([torch.arange(1, n + 1, dtype=torch.float32) for n in self.num_points])
+        nn.init.zeros_(self.sampling_offsets.weight)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_((directions[:, None] * distances[:, None]).flatten())
+        for linear in (self.attention_weights, self.value_proj, self.output_proj):
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.xavier_uniform_(self.value_proj.weight)
+        nn.init.xavier_uniform_(self.output_proj.weight)
+        if self.method == 'discrete':
+            self.sampling_offsets.requires_grad_(False)
+
+    def forward(self, query: Tensor, reference_cxcywh: Tensor, memory: Tensor,
+                spatial_shapes: tuple[tuple[int, int], ...]) -> Tensor:
+        """Sample `memory` around the reference boxes.
+
+        Args:
+            query: (B, Q, C), position included.
+            reference_cxcywh: (B, Q, 4), normalised to [0, 1].
+            memory: (B, S, C), the flattened feature levels, S the sum of their h * w.
+            spatial_shapes: (h, w) of each level.
+
+        Returns:
+            (B, Q, C).
+        """
+        batch, num_queries, _ = query.shape
+        value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))
+        offsets = at_least_fp32(self.sampling_offsets(query)).view(batch, num_queries, self.num_heads, -1, 2)
+        weights = at_least_fp32(self.attention_weights(query)).view(batch, num_queries, self.num_heads, -1).softmax(-1)
+        reference = at_least_fp32(reference_cxcywh)[:, :, None, None]
+        locations = reference[..., :2] + offsets * self.offset_share * reference[..., 2:]
+        sampled = ms_deform_attn(value, spatial_shapes, locations, weights, num_points=self.num_points,
+                                 method=self.method)
+        return self.output_proj(sampled)

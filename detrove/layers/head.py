@@ -1,0 +1,49 @@
+"""Class and box heads of the decoder layers."""
+
+import math
+
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from .mlp import MLP
+from .precision import at_least_fp32
+
+
+def class_bias(prior_prob: float = 0.01) -> float:
+    """Bias that makes a sigmoid classifier start at `prior_prob` (RetinaNet, Lin et al. 2017, section 4.1)."""
+    return -math.log((1 - prior_prob) / prior_prob)
+
+
+def box_mlp(embed_dims: int) -> MLP:
+    """A box head whose first output is zero: boxes start at their references."""
+    mlp = MLP(embed_dims, embed_dims, 4, num_layers=3)
+    nn.init.zeros_(mlp.layers[-1].weight)
+    nn.init.zeros_(mlp.layers[-1].bias)
+    return mlp
+
+
+@MODELS.register_module()
+class LayerwiseHead(nn.Module):
+    """One linear classifier and one box MLP for each decoder layer, no weights shared.
+
+    Args:
+        num_classes: number of classes; there is no background class.
+        num_layers: number of decoder layers.
+        embed_dims: channels of the queries.
+    """
+
+    def __init__(self, *, num_classes: int, num_layers: int = 6, embed_dims: int = 256):
+        super().__init__()
+        self.num_classes = num_classes
+        self.class_heads = nn.ModuleList(nn.Linear(embed_dims, num_classes) for _ in range(num_layers))
+        self.bbox_heads = nn.ModuleList(box_mlp(embed_dims) for _ in range(num_layers))
+        for linear in self.class_heads:
+            nn.init.constant_(linear.bias, class_bias())
+
+    def classify(self, layer: int, query: Tensor) -> Tensor:
+        """query (B, Q, C) after decoder layer `layer` -> logits (B, Q, num_classes), float32 at least."""
+        return at_least_fp32(self.class_heads[layer](query))
+
+    def box_delta(self, layer: int, query: Tensor) -> Tensor:
+        """query (B, Q, C) after decoder layer `layer` -> change of the boxes before the sigmoid (B, Q, 4), float32 at least."""
+        return at_least_fp32(self.bbox_heads[layer](query))

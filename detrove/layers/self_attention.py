@@ -1,0 +1,90 @@
+"""Multi-head self-attention over query branches, without a (Q x Q) mask."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .query_branches import QueryBranch
+
+
+class BranchSelfAttention(nn.Module):
+    """Multi-head self-attention in which each query sees its own group and, if its branch says so, the main branch.
+
+    Parameters are laid out as in `torch.nn.MultiheadAttention`. Projections run once over all branches; groups fold
+    into the batch dimension, so invisible pairs are never computed.
+
+    Args:
+        embed_dims: channels, divisible by num_heads.
+        num_heads: number of heads.
+        dropout: dropout probability of the attention weights.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, dropout: float = 0.0):
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims={embed_dims} must be divisible by num_heads={num_heads}.')
+        self.embed_dims = embed_dims
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dims, embed_dims))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
+        self.out_proj = nn.Linear(embed_dims, embed_dims)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, query_pos: Tensor | None = None,
+                branches: Sequence[QueryBranch] | None = None) -> Tensor:
+        """Attend within branches.
+
+        Args:
+            query: (B, Q, C), all branches one behind the other, main first.
+            query_pos: (B, Q, C), added to queries and keys but not to values; None adds nothing.
+            branches: their sizes sum to Q; None means that all queries see each other.
+
+        Returns:
+            (B, Q, C).
+        """
+        located = query if query_pos is None else query + query_pos
+        weight_qk, weight_v = self.in_proj_weight.split([2 * self.embed_dims, self.embed_dims])
+        bias_qk, bias_v = self.in_proj_bias.split([2 * self.embed_dims, self.embed_dims])
+        q, k = F.linear(located, weight_qk, bias_qk).chunk(2, dim=-1)
+        v = F.linear(query, weight_v, bias_v)
+        if branches is None:
+            branches = [QueryBranch('main', query.shape[1])]
+        q, k, v = (x.split([branch.num_queries for branch in branches], dim=1) for x in (q, k, v))
+        main = (self._heads(k[0]), self._heads(v[0]))
+        attended = [self._attend(*qkv, branch, main) for *qkv, branch in zip(q, k, v, branches, strict=True)]
+        return self.out_proj(torch.cat(attended, dim=1) if len(attended) > 1 else attended[0])
+
+    def _heads(self, x: Tensor, num_groups: int = 1) -> Tensor:
+        """(B, groups * N, C) -> (B * groups, heads, N, C / heads)."""
+        batch, num_queries, _ = x.shape
+        return x.reshape(batch * num_groups, num_queries // num_groups, self.num_heads, -1).transpose(1, 2)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, branch: QueryBranch, main: tuple[Tensor, Tensor]) -> Tensor:
+        grouped = [self._heads(x, branch.num_groups) for x in (q, k, v)]
+        if branch.sees_main:
+            out = self._attend_own_and_main(*grouped, *main)
+        else:
+            out = F.scaled_dot_product_attention(*grouped, dropout_p=self.dropout if self.training else 0.0)
+        return out.transpose(1, 2).reshape(q.shape)
+
+    def _attend_own_and_main(self, q: Tensor, k: Tensor, v: Tensor, k_main: Tensor, v_main: Tensor) -> Tensor:
+        """One softmax over the keys [own group, main]; the main keys are shared by all groups, not repeated.
+
+        q, k, v (B * groups, heads, N, D); k_main, v_main (B, heads, M, D) -> (B * groups, heads, N, D).
+        """
+        batch, heads, num_main, dims = k_main.shape
+        groups, num_own = q.shape[0] // batch, q.shape[2]
+        q = q * dims ** -0.5
+        # groups of one image side by side, so that one product serves all of them
+        q_flat = q.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
+        to_main = (q_flat @ k_main.transpose(-1, -2)).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
+        weights = torch.cat([q @ k.transpose(-1, -2), to_main], dim=-1).softmax(-1)
+        weights = F.dropout(weights, self.dropout, self.training).to(v.dtype)
+        own, to_main = weights.split([num_own, num_main], dim=-1)
+        to_main = to_main.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
+        from_main = (to_main @ v_main).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
+        return own @ v + from_main

@@ -1,0 +1,59 @@
+"""Weighted sums of the rows of a table, and their gradients: the core that sampling operators share.
+
+`out[n] = sum_k weights[n, k] * table[rows[n, k]]`. Nothing of size N x K x D is ever stored: `embedding_bag`
+multiplies and adds on the fly. These functions record no autograd graph of their own use; callers bring their
+backward.
+"""
+
+import torch
+import torch.nn.functional as F
+
+CPU_BUFFER_ELEMENTS = (
+    2**18
+)  # gathered rows per step of grad_weights on the CPU: 1 MiB in fp32, stays in the cache
+
+
+def sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """table (R, D), rows (N, K) int, weights (N, K) in table's dtype -> (N, D)."""
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode='sum')
+
+
+def grad_weights(grad: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Gradient of `sum_rows` to its weights. grad (N, D), table (R, D), rows (N, K) -> (N, K)."""
+    num_bags, per_bag = rows.shape
+    if table.is_cuda:
+        bag_of_row = torch.arange(num_bags, device=rows.device, dtype=rows.dtype)[:, None].expand(-1, per_bag)
+        first = torch.arange(0, rows.numel(), per_bag, device=rows.device, dtype=rows.dtype)
+        return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            grad, table, rows.reshape(-1), first, bag_of_row.reshape(-1), 0
+        ).view(num_bags, per_bag)
+    # On the CPU that function takes twice as long as going through a small buffer.
+    dim = table.shape[1]
+    out = grad.new_empty((num_bags, per_bag))
+    step = max(1, CPU_BUFFER_ELEMENTS // (per_bag * dim))
+    buffer = grad.new_empty((min(step, num_bags) * per_bag, dim))
+    for part in range(0, num_bags, step):
+        index = rows[part : part + step].reshape(-1)
+        samples = torch.index_select(table, 0, index, out=buffer[: index.numel()]).view(-1, per_bag, dim)
+        torch.sum(samples.mul_(grad[part : part + step, None]), -1, out=out[part : part + step])
+    return out
+
+
+def grad_table(grad: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """Gradient of `sum_rows` to its table. grad (N, D), rows (N, K), weights (N, K) -> (num_rows, D).
+
+    The scatter-add is done as a gather: with rows sorted, every row of the table is one bag over the
+    gradients that reach it. No atomics on floats, so the result does not depend on the order of threads.
+    """
+    flat = rows.reshape(-1)
+    order = flat.sort(stable=True).indices
+    counts = torch.zeros(num_rows, dtype=torch.int32, device=flat.device)
+    ends = counts.index_add_(0, flat, torch.ones_like(flat, dtype=torch.int32)).cumsum(0)
+    return F.embedding_bag(
+        order // rows.shape[1],
+        grad,
+        F.pad(ends, (1, 0)),
+        per_sample_weights=weights.reshape(-1)[order],
+        mode='sum',
+        include_last_offset=True,
+    )

@@ -1,0 +1,7 @@
+"""RT-DETR and RT-DETRv2 (Zhao et al. 2024; Lv et al. 2024)."""
+
+from . import checkpoint
+from .hybrid_encoder import HybridEncoder
+from .resnet_vd import ResNetVD
+
+__all__ = ['HybridEncoder', 'ResNetVD', 'checkpoint']

@@ -1,0 +1,75 @@
+"""Fixtures that several test files share."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import detrove  # noqa: F401  (before any test file imports mmdet or mmseg)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run code in a fresh interpreter that sees ``path`` (this checkout by default); returns what it printed.
+
+    The start-up hook of an installed detrove is kept out unless ``env`` says otherwise.
+    """
+
+    def run(code, *, path=(ROOT,), env=None, args=('-c',), cwd=tmp_path):
+        result = subprocess.run(
+            [sys.executable, *args, textwrap.dedent(code)],
+            env={
+                **os.environ,
+                'PYTHONPATH': os.pathsep.join(map(str, path)),
+                'DETROVE_BOOT': '0',
+                'OMP_NUM_THREADS': '1',
+                **(env or {}),
+            },
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture
+def tiny_checkout(tmp_path):
+    """A checkout with detrove's import layer alone and a stand-in for ``mmcv._ext`` that needs no torch."""
+    root = tmp_path / 'checkout'
+    root.mkdir()
+    shutil.copy(ROOT / 'detrove_boot.py', root)
+    shutil.copy(ROOT / 'setup.py', root)
+    for package in (ROOT / 'detrove').iterdir():
+        if package.is_dir():
+            (root / 'detrove' / package.name).mkdir(parents=True)
+    for name in ('__init__.py', 'version.py'):
+        shutil.copy(ROOT / 'detrove' / name, root / 'detrove')
+    shutil.copytree(ROOT / 'detrove' / 'compat', root / 'detrove' / 'compat', dirs_exist_ok=True)
+    (root / 'detrove' / 'ops' / 'mmcv_ext.py').write_text('def nms():\n    return "stand-in"\n')
+    (root / 'projects').mkdir()
+    shutil.copy(ROOT / 'projects' / '__init__.py', root / 'projects')
+    return root
+
+
+@pytest.fixture
+def write_package(tmp_path):
+    """Write modules ``{'mmcv/ops.py': source}`` below a folder for ``path`` of run_python; returns it."""
+
+    def write(files, folder='site'):
+        for name, source in files.items():
+            file = tmp_path / folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(source))
+        return tmp_path / folder
+
+    return write
