@@ -1,5 +1,6 @@
 """nn.Modules that several papers share: attention, decoder, query branches, convolution blocks."""
 
+from .batch_augments import BatchRandomChoiceResize
 from .conv import ConvNormAct, RepVGGBlock, build_activation, fuse_for_inference
 from .decoder import DecoderOutput, DeformableDecoderLayer, DETRDecoder
 from .deformable_attention import MSDeformableAttention
@@ -12,7 +13,7 @@ from .self_attention import BranchSelfAttention
 from .targets import BatchTargets, collate_targets
 
 __all__ = [
-    'MLP', 'BatchTargets', 'BranchSelfAttention', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
+    'MLP', 'BatchRandomChoiceResize', 'BatchTargets', 'BranchSelfAttention', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
     'DecoderOutput', 'DeformableDecoderLayer', 'DenoisingQueries', 'LayerwiseHead', 'MSDeformableAttention',
     'QueryBranch', 'RepVGGBlock', 'SelectedQueries', 'TopKQuerySelection', 'build_activation', 'collate_targets',
     'fuse_for_inference',

@@ -186,6 +186,16 @@ def test_compiles_without_graph_break():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.filterwarnings('ignore:Converting a tensor', 'ignore:`torch.jit.trace')
+def test_tracing_sees_plain_operators():
+    """Exporters and FLOP counters trace; a custom operator would be opaque to them."""
+    inputs = tuple(t.detach() for t in make_inputs())
+    traced = torch.jit.trace(lambda v, loc, w: ms_deform_attn(v, SHAPES, loc, w, NUM_POINTS), inputs)
+    kinds = {node.kind() for node in traced.graph.nodes()}
+    assert 'aten::grid_sampler' in kinds and 'detrove::ms_deform_attn' not in kinds
+    torch.testing.assert_close(traced(*inputs), ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS))
+
+
 @pytest.mark.parametrize(
     'change, message',
     [

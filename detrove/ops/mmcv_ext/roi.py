@@ -9,7 +9,7 @@ per call.
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 
-from ..weighted_rows import grad_table, grad_weights, sum_rows
+from ..weighted_rows import grad_table, sum_rows
 from .precision import full_precision
 
 MAX_POOL, AVG_POOL = 0, 1
@@ -184,11 +184,13 @@ def deform_roi_pool_backward(
     grad_input.copy_(grad_rows.view(num, height, width, channels).permute(0, 3, 1, 2))
     if offset.numel() == 0:
         return
-    by_corner = grad_weights(grad, _as_rows(input), rows).view(slopes[0].shape)
     share = is_used / is_used.sum(-1, keepdim=True).clamp(min=1)
     size = gamma * spatial_scale * (rois[:, 3:] - rois[:, 1:3])
     for axis, slope in enumerate(slopes):
-        total = ((by_corner * slope).sum(-1) * share).sum(-1)
+        mean_slope = sum_rows(
+            _as_rows(input), rows, (slope * share[..., None]).view(rows.shape).to(grad.dtype)
+        )
+        total = (mean_slope * grad).sum(-1).view(len(rois), pooled_height, pooled_width)
         grad_offset[:, axis] = (total * size[:, axis, None, None]).to(grad_offset.dtype)
 
 

@@ -1,0 +1,75 @@
+"""The `detrove` command: each subcommand is a module with `main(argv)`, imported when it is used."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .errors import DEBUG_FLAG, run_reporting_errors
+
+# command -> (module with `main(argv)`, one line of help)
+COMMANDS = {
+    'train': ('detrove.cli.train', 'train a detector or a segmentor from a config file'),
+    'test': ('detrove.cli.test', 'evaluate a checkpoint, or write its predictions'),
+    'convert-checkpoint': (
+        'detrove.cli.convert_checkpoint',
+        "turn a paper's official checkpoint into one for a config",
+    ),
+    'convert-dataset': ('detrove.cli.convert_dataset', 'turn a VOC or YOLO folder into COCO json'),
+    'doctor': (
+        'detrove.doctor',
+        'print versions, the op implementations in use, devices, and what is missing',
+    ),
+}
+
+_EPILOG = f"""commands:
+{chr(10).join(f'  {name:<20}{line}' for name, (_, line) in COMMANDS.items())}
+
+`detrove COMMAND --help` explains one command. With {DEBUG_FLAG}, or DETROVE_DEBUG=1 in the environment,
+an error shows its traceback.
+
+examples:
+  detrove train configs/rt_detr/rtdetr_nano_shapes.py
+  detrove test configs/rt_detr/rtdetr_nano_shapes.py CHECKPOINT --out results.json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after `detrove`; those of this process when None.
+
+    Returns:
+        The exit status: 0, or 1 after an error, 2 after wrong usage, 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = DEBUG_FLAG in words
+    words = [word for word in words if word != DEBUG_FLAG]
+    return run_reporting_errors(lambda: _dispatch(words), debug=debug)
+
+
+def _dispatch(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog='detrove',
+        description='Train and test detection and segmentation models from config files.',
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='store_true', help='print the version and exit')
+    parser.add_argument(
+        'command', nargs='?', metavar='COMMAND', choices=[*COMMANDS, None], help=argparse.SUPPRESS
+    )
+    # Words after the command belong to the command, `--help` among them.
+    split = next((index + 1 for index, word in enumerate(words) if not word.startswith('-')), len(words))
+    args = parser.parse_args(words[:split])
+    if args.version:
+        from detrove import __version__
+
+        print(f'detrove {__version__}')
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 2
+    module = importlib.import_module(COMMANDS[args.command][0])
+    return int(module.main(words[split:]) or 0)

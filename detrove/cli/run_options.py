@@ -1,0 +1,58 @@
+"""The command-line options that training and testing share."""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+
+class CfgOptions(DictAction):
+    """mmengine's KEY=VALUE action with a usage error, not a traceback, for a word without `=`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for word in values:
+            if '=' not in word:
+                parser.error(f'{option_string}: {word!r} is not of the form key=value')
+            if word.count('[') != word.count(']') or word.count('(') != word.count(')'):
+                parser.error(f'{option_string}: brackets do not match in {word!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--work-dir`, `--cfg-options`, `--launcher`, `--local_rank` and `--allow-unsafe-checkpoint`."""
+    parser.add_argument(
+        '--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        default={},
+        metavar='KEY=VALUE',
+        help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.depth=34; '
+        'lists are written key="[a,b]" or key=a,b, without spaces',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how this process was started: `pytorch` under torchrun (none)',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--allow-unsafe-checkpoint',
+        action='store_true',
+        help='also load checkpoints that run code when opened; only for files from people you trust',
+    )
+
+
+def apply_run_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Write these options into the config, except `--cfg-options`, which are in it already."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    cfg.allow_unsafe_checkpoint = args.allow_unsafe_checkpoint
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)

@@ -1,0 +1,76 @@
+"""`detrove train`: train a detector or a segmentor."""
+
+import argparse
+from collections.abc import Sequence
+
+from .run_options import add_run_options, apply_run_options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of MMDetection's and MMSegmentation's tools/train.py, with the same meaning."""
+    parser = argparse.ArgumentParser(prog='detrove train', description='Train a detector or a segmentor.')
+    parser.add_argument(
+        'config', help='config file: a path, a path inside detrove/configs, or mmdet::NAME, mmseg::NAME'
+    )
+    add_run_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='continue from CKPT, or from the latest checkpoint in the work directory when no file is named',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision (bfloat16 where there is no GPU)'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by total batch size / base_batch_size',
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+
+    # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
+    from detrove.engine.config_check import check_config, load_config
+    from detrove.engine.runner import build_runner
+
+    cfg = load_config(args.config, args.cfg_options)
+    apply_run_options(cfg, args)
+    if args.amp:
+        _use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        _scale_learning_rate(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_config(cfg, mode='train')
+
+    build_runner(cfg).train()
+    return 0
+
+
+def _use_mixed_precision(cfg):
+    from detrove.engine.runner import has_accelerator
+
+    if has_accelerator():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    else:  # mmengine's wrapper needs a GPU: float16 with loss scaling is of no use on a CPU, bfloat16 is
+        cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            cfg.optim_wrapper.pop(key, None)
+
+
+def _scale_learning_rate(cfg):
+    setting = cfg.get('auto_scale_lr') or {}
+    if 'base_batch_size' not in setting:
+        raise ValueError(
+            f'--auto-scale-lr: {cfg.filename} does not say for which total batch size its learning rate is '
+            'meant. '
+            'Add auto_scale_lr = dict(enable=False, base_batch_size=16) with that number to the config.'
+        )
+    setting.enable = True

@@ -1,0 +1,83 @@
+"""Colour augmentation."""
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmdet.registry import TRANSFORMS
+from PIL import Image
+from torchvision.transforms.v2 import functional
+
+
+@TRANSFORMS.register_module()
+class RandomPhotometricDistort(BaseTransform):
+    """Changes brightness, contrast, saturation, hue and the order of channels, each with probability `prob`.
+
+    The distribution and the arithmetic are those of torchvision's ``RandomPhotometricDistort`` on Pillow
+    images, which the official RT-DETR uses (Liu et al., "SSD", ECCV 2016). mmdet's ``PhotoMetricDistortion``
+    cannot be set to equal it: it adds brightness, scales contrast about black instead of the mean grey, and
+    returns unclipped floats.
+
+    Required and modified key: img, (H, W, 3) uint8 BGR. Random numbers come from numpy's global generator.
+
+    Args:
+        brightness, contrast, saturation: ranges of factors, 1 changes nothing.
+        hue: range of shifts, in turns of the colour circle.
+        prob: of each of the five changes.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: tuple[float, float] = (0.875, 1.125),
+        contrast: tuple[float, float] = (0.5, 1.5),
+        saturation: tuple[float, float] = (0.5, 1.5),
+        hue: tuple[float, float] = (-0.05, 0.05),
+        prob: float = 0.5,
+    ):
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must be in [0, 1], got {prob}')
+        self.ranges = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+        self.prob = prob
+
+    @cache_randomness
+    def _random_changes(self) -> tuple[dict[str, float], bool, np.ndarray | None]:
+        """Values of the changes that apply, whether contrast comes first, the channels' new order or None."""
+        changes = {
+            name: np.random.uniform(*limits)
+            for name, limits in self.ranges.items()
+            if np.random.rand() < self.prob
+        }
+        contrast_first = np.random.rand() < 0.5
+        order = np.random.permutation(3) if np.random.rand() < self.prob else None
+        return changes, contrast_first, order
+
+    def transform(self, results: dict) -> dict:
+        changes, contrast_first, order = self._random_changes()
+        return results | dict(img=distort(results['img'], changes, contrast_first, order))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.ranges}, prob={self.prob})'
+
+
+def distort(
+    image_bgr: np.ndarray, changes: dict[str, float], contrast_first: bool, order: np.ndarray | None
+) -> np.ndarray:
+    """Applies given changes in SSD's sequence. image_bgr (H, W, 3) uint8; order permutes R, G, B."""
+    image = Image.fromarray(mmcv.bgr2rgb(image_bgr))
+    sequence = ['brightness', 'contrast', 'saturation', 'hue']
+    if not contrast_first:
+        sequence = ['brightness', 'saturation', 'hue', 'contrast']
+    adjust = dict(
+        brightness=functional.adjust_brightness,
+        contrast=functional.adjust_contrast,
+        saturation=functional.adjust_saturation,
+        hue=functional.adjust_hue,
+    )
+    for name in sequence:
+        if name in changes:
+            image = adjust[name](image, changes[name])
+    image_rgb = np.asarray(image)
+    if order is not None:
+        image_rgb = image_rgb[..., order]
+    return np.ascontiguousarray(image_rgb[..., ::-1])

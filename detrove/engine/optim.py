@@ -1,0 +1,136 @@
+"""Optimiser set-up: parameter groups chosen by regular expressions, and bfloat16 without a GPU."""
+
+import contextlib
+import inspect
+import re
+from collections.abc import Mapping
+
+import torch
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class RegexOptimWrapperConstructor:
+    r"""Group parameters by the first regular expression found in their names.
+
+    The groups of the DETR family combine conditions ("in the backbone and not a norm"), which the substrings
+    of mmengine's `custom_keys` cannot say::
+
+        optim_wrapper = dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
+            constructor='RegexOptimWrapperConstructor',
+            paramwise_cfg=dict(groups=[
+                dict(match=r'^backbone.*\.(norm|bn)', lr_mult=0.1, decay_mult=0),
+                dict(match=r'^backbone', lr_mult=0.1),
+            ]))
+
+    A parameter that no expression matches has the settings of the optimizer; frozen parameters are left out.
+    How many parameters each group holds is logged.
+
+    Args:
+        optim_wrapper_cfg: The settings of the wrapper, `optimizer` among them.
+        paramwise_cfg: `groups`, each `match` (searched for in the name) with `lr_mult` and `decay_mult`, both
+            1 if left out.
+
+    Raises:
+        ValueError: If a group has another key, an expression is broken, or one matches no parameter that is
+            trained.
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping, paramwise_cfg: Mapping | None = None):
+        if 'optimizer' not in optim_wrapper_cfg:
+            raise ValueError('optim_wrapper has no `optimizer`, e.g. optimizer=dict(type="AdamW", lr=1e-4)')
+        self.wrapper_cfg = {'type': 'OptimWrapper', **optim_wrapper_cfg}
+        self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
+        unknown = set(paramwise_cfg or {}) - {'groups'}
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg of {type(self).__name__} takes only `groups`, got {sorted(unknown)}'
+            )
+        self.groups = [_check_group(group) for group in (paramwise_cfg or {}).get('groups', [])]
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        if is_model_wrapper(model):
+            model = model.module
+        optimizer_class = self.optimizer_cfg['type']
+        if isinstance(optimizer_class, str):
+            optimizer_class = OPTIMIZERS.get(optimizer_class)
+        first_argument = next(iter(inspect.signature(optimizer_class).parameters))
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, first_argument: self.parameter_groups(model)})
+        return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
+
+    def parameter_groups(self, model: nn.Module) -> list[dict]:
+        """The parameter groups as torch's optimisers take them; what matched nothing is the first."""
+        members = self._assign(model)
+        rest = members.pop()
+        parameter_groups = [dict(params=rest)] if rest else []
+        for group, parameters in zip(self.groups, members, strict=True):
+            settings = dict(params=parameters)
+            if 'lr_mult' in group:
+                settings['lr'] = self._base('lr') * group['lr_mult']
+            if 'decay_mult' in group:
+                settings['weight_decay'] = self._base('weight_decay') * group['decay_mult']
+            parameter_groups.append(settings)
+        names = [*(group['match'] for group in self.groups), 'no match']
+        for name, parameters in zip(names, [*members, rest], strict=True):
+            size = sum(parameter.numel() for parameter in parameters)
+            print_log(
+                f'optimizer group {name!r}: {len(parameters)} tensors, {size:,} values', logger='current'
+            )
+        return parameter_groups
+
+    def _assign(self, model: nn.Module) -> list[list[nn.Parameter]]:
+        members = [[] for _ in range(len(self.groups) + 1)]
+        shadowed = [0] * len(self.groups)
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            matches = [index for index, group in enumerate(self.groups) if re.search(group['match'], name)]
+            members[matches[0] if matches else -1].append(parameter)
+            for index in matches[1:]:
+                shadowed[index] += 1
+        for group, parameters, count in zip(self.groups, members[:-1], shadowed, strict=True):
+            if not parameters:
+                reason = (
+                    f'the {count} trained parameters it matches are all taken by expressions before it'
+                    if count
+                    else 'matches no trained parameter of the model'
+                )
+                raise ValueError(
+                    f'optim_wrapper.paramwise_cfg.groups: {group["match"]!r} {reason}. Remove it, or compare '
+                    'it with '
+                    f'names such as {[name for name, _ in model.named_parameters()][:3]}.'
+                )
+        return members
+
+    def _base(self, key: str) -> float:
+        if key not in self.optimizer_cfg:
+            raise ValueError(f'paramwise_cfg multiplies the {key} of the optimizer, which does not set {key}')
+        return self.optimizer_cfg[key]
+
+
+def _check_group(group: Mapping) -> dict:
+    unknown = set(group) - {'match', 'lr_mult', 'decay_mult'}
+    if unknown or 'match' not in group:
+        raise ValueError(f'a group has `match`, `lr_mult` and `decay_mult`, got {dict(group)}')
+    try:
+        re.compile(group['match'])
+    except re.error as error:
+        raise ValueError(f'{group["match"]!r} is not a regular expression: {error}') from error
+    return dict(group)
+
+
+@OPTIM_WRAPPERS.register_module()
+class Bfloat16OptimWrapper(OptimWrapper):
+    """Mixed precision in bfloat16, without loss scaling, for the CPU: AmpOptimWrapper asks for a GPU."""
+
+    @contextlib.contextmanager
+    def optim_context(self, model: nn.Module):
+        with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
+            yield

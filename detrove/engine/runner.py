@@ -1,0 +1,167 @@
+"""mmengine's Runner, with distributed training on CPUs and safe, reported loading of checkpoints."""
+
+import datetime
+import os
+import subprocess
+from collections.abc import Callable
+
+import torch
+from mmengine.config import Config
+from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
+from mmengine.dist import is_distributed
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from detrove.checkpoints import load_weights, read_checkpoint
+
+
+def has_accelerator() -> bool:
+    """Whether mmengine would train on a GPU or one of the other devices for which it has mixed precision."""
+    return is_cuda_available() or is_npu_available() or is_mlu_available() or is_musa_available()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config asks for by `runner_type`, `DetroveRunner` where it asks for none."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else DetroveRunner.from_cfg(cfg)
+
+
+@RUNNERS.register_module()
+class DetroveRunner(Runner):
+    """mmengine's Runner with four changes.
+
+    Several processes without a GPU talk through gloo. Checkpoints are read without running code from them,
+    converted when they come from a paper's official repository, and what did not fit is reported in one list.
+    A dataset without images is an error. Hooks with a method `on_exit` have it called however training or
+    testing ends.
+
+    With `partial_checkpoint_ok=False` in the config, as testing has it, a checkpoint that does not fill the
+    model or was trained on other classes is an error.
+    """
+
+    def train(self):
+        return self._with_exit_hooks(super().train)
+
+    def val(self):
+        return self._with_exit_hooks(super().val)
+
+    def test(self):
+        return self._with_exit_hooks(super().test)
+
+    def _with_exit_hooks(self, run: Callable):
+        try:
+            return run()
+        finally:
+            self.call_hook('on_exit')
+
+    def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed and not is_distributed() and not has_accelerator():
+            _init_process_group_on_cpu(self.launcher, timeout_s=env_cfg.get('dist_cfg', {}).get('timeout'))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
+        if self.distributed and not has_accelerator() and not is_model_wrapper(model):
+            defaults = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+            model_wrapper_cfg = {**(model_wrapper_cfg or defaults), 'device_ids': None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        try:
+            built = Runner.build_dataloader(dataloader, *args, **kwargs)
+        except ValueError as error:
+            if 'need at least one array' not in str(error):  # mmengine's datasets pack what they hold into one
+                raise
+            raise ValueError(_no_images(dataloader['dataset'])) from error
+        if len(built.dataset) == 0:
+            raise ValueError(_no_images(dataloader['dataset'] if isinstance(dataloader, dict) else {}))
+        return built
+
+    def load_checkpoint(
+        self, filename: str, map_location='cpu', strict: bool = False, revise_keys=((r'^module\.', ''),)
+    ) -> dict:
+        """Load weights from a file or URL; see `read_checkpoint` and `load_weights` for what is refused."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        checkpoint = read_checkpoint(
+            filename,
+            map_location=map_location,
+            allow_unsafe=self.cfg.get('allow_unsafe_checkpoint', False),
+            revise_keys=revise_keys,
+        )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        complete = strict or not self.cfg.get('partial_checkpoint_ok', True)
+        report = load_weights(model, checkpoint['state_dict'], source=filename, must_be_complete=complete)
+        if complete:
+            self._check_classes(checkpoint, filename)
+        self._has_loaded = True
+        self.logger.info(str(report))
+        return checkpoint
+
+    def _check_classes(self, checkpoint: dict, filename: str) -> None:
+        """The classes that a checkpoint was trained on, where it says so, must be those that are tested."""
+        trained = (checkpoint.get('meta') or {}).get('dataset_meta', {}).get('classes')
+        tested = self.test_dataloader.dataset.metainfo.get('classes')
+        if trained and tested and list(trained) != list(tested):
+            raise ValueError(
+                f'{filename} was trained on other classes than those of the test set.\n'
+                f'  classes of the checkpoint ({len(trained)}): {list(trained)}\n'
+                f'  classes of the test set ({len(tested)}): {list(tested)}\n'
+                'Set metainfo.classes of test_dataloader.dataset to those of the checkpoint, or pass '
+                '--allow-partial.'
+            )
+
+
+def _no_images(dataset: dict) -> str:
+    settings = {key: dataset[key] for key in ('ann_file', 'data_root', 'metainfo', 'filter_cfg') if key in dataset}
+    return (
+        f'{dataset.get("type", "the dataset")} has no images. Check that its file lists images, that the category '
+        f'names in it are among the classes, and that filter_cfg does not remove every image: {settings}'
+    )
+
+
+def _init_process_group_on_cpu(launcher: str, *, timeout_s: float | None):
+    """Join the processes that `launcher` started, through gloo; mmengine would select a CUDA device first."""
+    if launcher == 'slurm':
+        _export_ranks(world_size='SLURM_NTASKS', rank='SLURM_PROCID', local_rank='SLURM_LOCALID')
+        if 'MASTER_ADDR' not in os.environ:
+            listing = subprocess.run(
+                ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            os.environ['MASTER_ADDR'] = listing.stdout.split()[0]
+    elif launcher == 'mpi':
+        _export_ranks(
+            world_size='OMPI_COMM_WORLD_SIZE',
+            rank='OMPI_COMM_WORLD_RANK',
+            local_rank='OMPI_COMM_WORLD_LOCAL_RANK',
+        )
+    missing = [name for name in ('RANK', 'WORLD_SIZE') if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher} needs {" and ".join(missing)} in the environment. Start the processes '
+            'with '
+            '`torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch` (or tools/dist_train.sh).'
+        )
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    timeout = None if timeout_s is None else datetime.timedelta(seconds=timeout_s)
+    torch.distributed.init_process_group('gloo', timeout=timeout)
+
+
+def _export_ranks(*, world_size: str, rank: str, local_rank: str):
+    """Copy a launcher's own variables to the names that torch.distributed reads."""
+    names = {'WORLD_SIZE': world_size, 'RANK': rank, 'LOCAL_RANK': local_rank}
+    missing = [theirs for theirs in names.values() if theirs not in os.environ]
+    if missing:
+        raise ValueError(
+            f'this process was not started by that launcher: {", ".join(missing)} not in the environment'
+        )
+    for ours, theirs in names.items():
+        os.environ[ours] = os.environ[theirs]

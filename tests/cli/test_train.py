@@ -1,0 +1,149 @@
+"""`detrove train` as a person runs it: on detection and segmentation, again, in parts, and wrongly."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.models import RetinaNet
+
+from detrove.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def log_of(work_dir):
+    (log,) = work_dir.glob('*/*.log')
+    return log.read_text()
+
+
+def test_ends_with_the_result_and_where_things_lie(detection_config, tmp_path, capsys):
+    config = detection_config()
+    assert main(['train', str(config)]) == 0
+    work_dir = tmp_path / 'work_dirs' / config.stem
+    tail = capsys.readouterr().out.rpartition('training has ended')[2]
+    named = dict(re.findall(r'^  (\S.*?)  +(\S+)$', tail, re.MULTILINE))
+    assert float(named['last coco/bbox_mAP']) == float(named['best coco/bbox_mAP'])
+    for what in ('best checkpoint', 'last checkpoint', 'log', 'ground truth | predictions'):
+        assert Path(named[what]).is_file(), what
+        assert Path(named[what]).is_relative_to(work_dir), what
+    assert Path(named['last checkpoint']).name == 'epoch_1.pth'
+
+
+def test_resume_continues_where_it_stopped(detection_config, tmp_path):
+    config, work_dir = detection_config(), tmp_path / 'work'
+    assert main(['train', str(config), '--work-dir', str(work_dir)]) == 0
+    longer = detection_config('train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)')
+    assert main(['train', str(longer), '--work-dir', str(work_dir), '--resume']) == 0
+    checkpoint = torch.load(work_dir / 'epoch_2.pth', weights_only=True)
+    assert checkpoint['meta']['iter'] == 4
+    log = max(work_dir.glob('*/*.log'), key=os.path.getmtime).read_text()
+    assert 'Epoch(train) [2][1/2]' in log
+    assert 'Epoch(train) [1]' not in log
+
+
+def test_amp_without_a_gpu_trains_in_bfloat16(detection_config, tmp_path, monkeypatch):
+    monkeypatch.setattr('detrove.engine.runner.has_accelerator', lambda: False)
+    seen = []
+    loss = RetinaNet.loss
+
+    def spy(self, *args):
+        seen.append(torch.is_autocast_enabled('cpu') and torch.get_autocast_dtype('cpu'))
+        return loss(self, *args)
+
+    monkeypatch.setattr(RetinaNet, 'loss', spy)
+    assert main(['train', str(detection_config()), '--amp', '--work-dir', 'work']) == 0
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert "type='Bfloat16OptimWrapper'" in log_of(tmp_path / 'work')
+
+
+def test_auto_scale_lr(detection_config, tmp_path, capsys):
+    config = detection_config()
+    assert main(['train', str(config), '--auto-scale-lr']) == 1
+    assert 'base_batch_size' in capsys.readouterr().err
+    config = detection_config('auto_scale_lr = dict(enable=False, base_batch_size=8)')
+    assert main(['train', str(config), '--auto-scale-lr', '--work-dir', 'work']) == 0
+    assert 'lr: 2.5000e-03' in log_of(tmp_path / 'work')  # 0.01 * 2 / 8
+
+
+def test_load_from_another_head_reports_what_was_left_out(detection_config, trained, tmp_path):
+    extra = f"""
+        load_from = {str(trained[1])!r}
+        model['bbox_head']['num_classes'] = 1
+        for loader in (train_dataloader, val_dataloader):
+            loader['dataset'] = dict(loader['dataset'], metainfo=dict(classes=('cat',)))
+        test_dataloader = val_dataloader
+    """
+    assert main(['train', str(detection_config(extra)), '--work-dir', 'work']) == 0
+    log = log_of(tmp_path / 'work')
+    assert re.search(r'of another shape, left as initialised \(2\): bbox_head.retina_cls.weight: torch.Size', log)
+
+
+def test_segmentation(segmentation_config, tmp_path, capsys):
+    config = segmentation_config()
+    assert main(['train', str(config), '--work-dir', 'work']) == 0
+    assert re.search(r'last mIoU +\d', capsys.readouterr().out)
+    assert list((tmp_path / 'work').glob('vis_*.jpg'))
+    checkpoint = str(tmp_path / 'work' / 'iter_2.pth')
+    assert main(['test', str(config), checkpoint, '--tta', '--out', 'maps', '--work-dir', 'test']) == 0
+    assert sorted(path.name for path in Path('maps').iterdir()) == [f'{index}.png' for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--cfg-options', 'model.bbox_head.num_clases=2'], "did you mean 'num_classes'"),
+        (['--cfg-options', 'model.backbone.type=ResNett'], "did you mean 'ResNet'"),
+        (['--cfg-options', 'model.bbox_head.num_classes=80'], "2 classes: ['dog', 'cat']"),
+        (['--cfg-options', 'train_dataloader.dataset.ann_file=x.json'], 'that folder has ann.json'),
+        (['--cfg-options', 'train_dataloader.dataset.metainfo.classes=dog,horse'], "['cat', 'dog']"),
+        (['--cfg-options', 'load_from=nothing.pth'], 'checkpoint not found: '),
+        (['--resume', 'nothing.pth'], 'checkpoint not found: '),
+        (['--work-dir', '{config}/below'], ' is a file'),
+    ],
+)
+def test_wrong_input_is_one_message_and_writes_nothing(detection_config, tmp_path, capsys, options, message):
+    config = detection_config()
+    before = sorted(tmp_path.rglob('*'))
+    assert main(['train', str(config), *(option.format(config=config) for option in options)]) == 1
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.startswith('error: ')
+    assert 'Traceback' not in output.err
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_dataset_that_keeps_no_image_is_an_error(detection_config, coco_folder, tmp_path, capsys):
+    # mmdet's own dataset says nothing about it.
+    extra = """
+        train_dataloader['dataset'] = dict(
+            dataset, type='CocoDataset', metainfo=dict(classes=('cat', 'dog')),
+            filter_cfg=dict(filter_empty_gt=True, min_size=1000))
+    """
+    assert main(['train', str(detection_config(extra)), '--work-dir', 'work']) == 1
+    assert 'CocoDataset has no images' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_on_the_cpu(detection_config, tmp_path):
+    config = detection_config()
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    command += [str(ROOT / 'tools' / 'train.py'), str(config), '--launcher', 'pytorch', '--work-dir', 'work']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    log = log_of(tmp_path / 'work')
+    assert 'GPU number: 2' in log
+    assert 'Epoch(train) [1][1/1]' in log  # four images, two processes, two images each
+    assert 'bbox evaluation (faster_coco_eval, 4 images)' in log
+    scalars = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    assert 'coco/bbox_mAP' in json.loads(next(scalars).read_text().splitlines()[-1])
