@@ -24,6 +24,7 @@ MULTIMODAL = 'mmpretrain.models.multimodal'
 HOOKS = {
     'mmengine.logging.logger': ('quiet', 'drop_onedl_notice'),
     'mmengine.runner.checkpoint': ('safe_load', 'after_import'),
+    'mmcv.ops.multi_scale_deform_attn': ('mmcv_msda', 'patch_ms_deform_attn'),
     'mmpretrain.utils.dependency': ('mmpretrain', 'check_multimodal'),
     MULTIMODAL: ('mmpretrain', 'explain_absence'),
 }

@@ -20,8 +20,9 @@ def build_model(config: str | Path | Config, cfg_options: dict | None = None) ->
     Raises:
         FileNotFoundError: if there is no such file.
     """
-    import detrove.projects  # noqa: F401  registers every module
     from mmdet.registry import MODELS
+
+    import detrove.projects  # noqa: F401  registers every module
 
     if not isinstance(config, Config):
         if not Path(config).is_file():
@@ -55,7 +56,6 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
     Raises:
         ValueError: if the checkpoint does not fit the model; lists what does not.
     """
-    from detrove.checkpoints import load_weights
 
     model = build_model(config, cfg_options)
     model.dataset_meta = _classes_of(model.cfg)

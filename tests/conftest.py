@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import detrove  # noqa: F401  (before any test file imports mmdet or mmseg)
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as detrove's command does: spinning threads stall a shared machine
+
+import detrove  # noqa: E402, F401  (before any test file imports mmdet or mmseg)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,3 +75,12 @@ def write_package(tmp_path):
         return tmp_path / folder
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope():
+    """mmengine's Runner leaves its scope behind in the process, where later tests would build in it."""
+    yield
+    DefaultScope = sys.modules['mmengine.registry'].DefaultScope if 'mmengine.registry' in sys.modules else None
+    if DefaultScope is not None:
+        DefaultScope._instance_dict.clear()

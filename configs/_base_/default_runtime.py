@@ -1,8 +1,5 @@
 default_scope = 'mmdet'
-custom_imports = dict(
-    imports=['detrove.projects', 'detrove.datasets', 'detrove.engine', 'detrove.evaluation'],
-    allow_failed_imports=False,
-)
+custom_imports = dict(imports=['detrove.projects'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -6,7 +6,11 @@ model = dict(
     embed_dims=128,
     num_levels=3,
     data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True, pad_size_divisor=32),
+        type='DetDataPreprocessor',
+        mean=[0.0, 0.0, 0.0],
+        std=[255.0, 255.0, 255.0],
+        bgr_to_rgb=True,
+        pad_size_divisor=32),
     backbone=dict(type='ResNetVD', depth=18, base_channels=16, out_indices=(1, 2, 3)),
     neck=[
         dict(type='HybridEncoder', in_channels=[32, 64, 128], embed_dims=128, feedforward_dims=256, expansion=0.5,

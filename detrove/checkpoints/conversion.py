@@ -58,7 +58,7 @@ def rename_keys(state_dict: dict, key_map: KeyMap, prefix: str = '') -> None:
             if replacement is not None:
                 new_key = prefix + match.expand(replacement) + key[len(prefix) + match.end():]
                 if new_key in state_dict:
-                    raise ValueError(f'checkpoint keys clash: {key!r} would become {new_key!r}, which is there already.')
+                    raise ValueError(f'checkpoint keys clash: {key!r} would become {new_key!r}, which exists already.')
                 state_dict[new_key] = value
             break
 

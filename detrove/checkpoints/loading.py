@@ -13,7 +13,9 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 _SIZE_MISMATCH = re.compile(
-    r'size mismatch for (\S+): copying a param with shape (.*?) from checkpoint, the shape in current model is (.*?)\.'
+    r'size mismatch for (\S+): copying a param with shape (.*?) from checkpoint, '
+    r'the shape in current model is (.*)\.$',
+    re.MULTILINE,
 )
 
 

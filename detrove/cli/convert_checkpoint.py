@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Written beside DST first, so that a failure leaves what was there.
     written = dst.with_name(f'{dst.name}.partial')
     try:
-        layout = convert_file(
-            src, written, find_config(args.config), allow_unsafe=args.allow_unsafe_checkpoint
-        )
+        layout = convert_file(src, written, find_config(args.config), allow_unsafe=args.allow_unsafe_checkpoint)
         written.replace(dst)
     finally:
         written.unlink(missing_ok=True)

@@ -21,9 +21,7 @@ class CfgOptions(DictAction):
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add `--work-dir`, `--cfg-options`, `--launcher`, `--local_rank` and `--allow-unsafe-checkpoint`."""
-    parser.add_argument(
-        '--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)'
-    )
+    parser.add_argument('--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',

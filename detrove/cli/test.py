@@ -18,9 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'config', help='config file: a path, a path inside detrove/configs, or mmdet::NAME, mmseg::NAME'
     )
-    parser.add_argument(
-        'checkpoint', help="checkpoint file or address; a paper's official file is converted by itself"
-    )
+    parser.add_argument('checkpoint', help="checkpoint file or address; a paper's official file is converted by itself")
     add_run_options(parser)
     parser.add_argument(
         '--out',
@@ -29,17 +27,13 @@ def build_parser() -> argparse.ArgumentParser:
         'segmentation: x.pkl, or a folder for one PNG map per image',
     )
     parser.add_argument('--force', action='store_true', help='let --out replace an existing file')
-    parser.add_argument(
-        '--show', action='store_true', help='show each image with its predictions in a window'
-    )
+    parser.add_argument('--show', action='store_true', help='show each image with its predictions in a window')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
         help='write images with predictions to WORK_DIR/TIME/DIR (segmentation: to DIR)',
     )
-    parser.add_argument(
-        '--wait-time', type=float, default=2, metavar='S', help='seconds each image is shown (2)'
-    )
+    parser.add_argument('--wait-time', type=float, default=2, metavar='S', help='seconds each image is shown (2)')
     parser.add_argument('--tta', action='store_true', help='average over augmented copies of each image')
     parser.add_argument(
         '--fuse', action='store_true', help="test the model's inference form: norms and branches folded"
@@ -63,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_run_options(cfg, args)
     cfg.load_from = args.checkpoint
     cfg.partial_checkpoint_ok = args.allow_partial
+    # A checkpoint's weights are the averaged ones already; the hook would swap them with a second copy, unfused.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
     if args.show or args.show_dir:
         _draw_predictions(cfg, args)
     check_config(cfg, mode='test')
@@ -111,9 +107,7 @@ def _use_test_time_augmentation(cfg: Config):
     segmentation = is_segmentation(cfg)
     if 'tta_model' not in cfg:
         suppression = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-        cfg.tta_model = (
-            dict(type='SegTTAModel') if segmentation else dict(type='DetTTAModel', tta_cfg=suppression)
-        )
+        cfg.tta_model = dict(type='SegTTAModel') if segmentation else dict(type='DetTTAModel', tta_cfg=suppression)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
@@ -152,8 +146,7 @@ def _prepare_out(cfg: Config, out: str, *, force: bool):
     allowed = ('.pkl', '.pickle', '') if is_segmentation(cfg) else ('.json', '.pkl', '.pickle')
     if path.suffix not in allowed:
         raise ValueError(
-            f'--out {out}: the name must end in '
-            f'{" or ".join(suffix or "nothing (a folder)" for suffix in allowed)}'
+            f'--out {out}: the name must end in {" or ".join(suffix or "nothing (a folder)" for suffix in allowed)}'
         )
     if path.is_dir() and path.suffix:
         raise ValueError(f'--out {out}: this is a folder')

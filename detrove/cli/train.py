@@ -20,9 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='CKPT',
         help='continue from CKPT, or from the latest checkpoint in the work directory when no file is named',
     )
-    parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision (bfloat16 where there is no GPU)'
-    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (bfloat16 where there is no GPU)')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -40,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     cfg = load_config(args.config, args.cfg_options)
     apply_run_options(cfg, args)
-    if args.amp:
+    if args.amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
         _use_mixed_precision(cfg)
     if args.auto_scale_lr:
         _scale_learning_rate(cfg)
@@ -58,10 +56,11 @@ def _use_mixed_precision(cfg):
 
     if has_accelerator():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:  # mmengine's wrapper needs a GPU: float16 with loss scaling is of no use on a CPU, bfloat16 is
+        print('there is no GPU: mixed precision in bfloat16')
         cfg.optim_wrapper.type = 'Bfloat16OptimWrapper'
-        for key in ('loss_scale', 'dtype'):
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
             cfg.optim_wrapper.pop(key, None)
 
 
@@ -69,8 +68,7 @@ def _scale_learning_rate(cfg):
     setting = cfg.get('auto_scale_lr') or {}
     if 'base_batch_size' not in setting:
         raise ValueError(
-            f'--auto-scale-lr: {cfg.filename} does not say for which total batch size its learning rate is '
-            'meant. '
-            'Add auto_scale_lr = dict(enable=False, base_batch_size=16) with that number to the config.'
+            f'--auto-scale-lr: {cfg.filename} does not say for which total batch size its learning rate is meant. Add '
+            'auto_scale_lr = dict(enable=False, base_batch_size=16) with that number to the config.'
         )
     setting.enable = True

@@ -19,7 +19,7 @@ def _draw_if_missing(root: str) -> None:
 class ShapesDataset(CocoDetection):
     """Boxes and instance masks of the shapes set. Every process may build it: one draws, the others wait."""
 
-    METAINFO = dict(classes=CLASSES, palette=PALETTE)
+    METAINFO = dict(classes=CLASSES, palette=list(PALETTE))
 
     def load_data_list(self) -> list[dict]:
         _draw_if_missing(self.data_root)
@@ -30,7 +30,7 @@ class ShapesDataset(CocoDetection):
 class ShapesSegDataset(BaseSegDataset):
     """Semantic maps of the shapes set. As in ADE20K, map value 0 belongs to no class and is ignored."""
 
-    METAINFO = dict(classes=CLASSES, palette=PALETTE)
+    METAINFO = dict(classes=CLASSES, palette=list(PALETTE))
 
     def __init__(self, reduce_zero_label: bool = True, **kwargs):
         super().__init__(reduce_zero_label=reduce_zero_label, **kwargs)

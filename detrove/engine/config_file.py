@@ -46,9 +46,7 @@ def find_config(name: str) -> Path:
 
 
 def _own_config_folders() -> list[Path]:
-    package = (
-        Path(__file__).resolve().parent.parent
-    )  # a wheel has the configs inside the package, a checkout beside it
+    package = Path(__file__).resolve().parent.parent  # a wheel has the configs inside the package, a checkout beside it
     return [folder for folder in (package / 'configs', package.parent / 'configs') if folder.is_dir()]
 
 

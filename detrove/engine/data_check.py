@@ -79,9 +79,7 @@ def _file_problems(dataset: Mapping, dataset_class, path: str) -> Iterator[str]:
     if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
         file = Path(_in_data_root(dataset, ann_file))
         if not file.is_file():
-            beside = (
-                sorted(other.name for other in file.parent.glob('*.json'))[:5] if file.parent.is_dir() else []
-            )
+            beside = sorted(other.name for other in file.parent.glob('*.json'))[:5] if file.parent.is_dir() else []
             hint = f'; that folder has {", ".join(beside)}' if beside else ''
             yield f'{path}.ann_file: no file {file.absolute()}{hint}'
         elif issubclass(dataset_class, (CocoDataset, CocoDetection)):
@@ -127,9 +125,7 @@ class _mapped:
 
 
 def _class_names(dataset: Mapping, dataset_class) -> list[str] | None:
-    names = (dataset.get('metainfo') or {}).get('classes') or getattr(dataset_class, 'METAINFO', {}).get(
-        'classes'
-    )
+    names = (dataset.get('metainfo') or {}).get('classes') or getattr(dataset_class, 'METAINFO', {}).get('classes')
     if isinstance(names, str):
         return [names]  # a tuple of one without its comma
     if names is None and dataset_class is CocoDetection and _is_read_from_disk(dataset, dataset_class):
@@ -153,10 +149,9 @@ def _category_problems(dataset: Mapping, dataset_class, path: str, classes: list
         )
     elif dataset_class is CocoDataset and [name for name in names if name in classes] != classes:
         yield (
-            f'{path}: CocoDataset numbers its labels in the order of the file, so the names in '
-            'metainfo.classes would '
-            f'be given to the wrong labels\n    classes of the dataset: {classes}\n    categories in the '
-            f'file: {names}\n'
+            f'{path}: CocoDataset numbers its labels in the order of the file, so the names in metainfo.classes would '
+            f'be given to the wrong labels\n    classes of the dataset: {classes}\n    categories in the file: '
+            f'{names}\n'
             f"    use type='CocoDetection', for which the order of the classes is free"
         )
 
@@ -165,18 +160,12 @@ def _head_problems(model: Mapping, path: str, dataset_class, classes: list[str])
     if 'language_model' in model:  # its classes are words of a prompt
         return
     # Panoptic data has things and stuff, which have heads of their own.
-    parts = [
-        getattr(dataset_class, 'METAINFO', {}).get(key, classes) for key in ('thing_classes', 'stuff_classes')
-    ]
+    parts = [getattr(dataset_class, 'METAINFO', {}).get(key, classes) for key in ('thing_classes', 'stuff_classes')]
     sizes = {len(classes), *map(len, parts)}
     for head_path, head in walk_typed(model, 'model'):
         keys = head_path.split('.')
         is_head = keys[-1] == 'model' or any(key.endswith('head') for key in keys)
-        if (
-            not is_head
-            or {*keys, head['type']} & _OTHER_CLASSES
-            or not isinstance(head.get('num_classes'), int)
-        ):
+        if not is_head or {*keys, head['type']} & _OTHER_CLASSES or not isinstance(head.get('num_classes'), int):
             continue
         if head['num_classes'] not in sizes:
             yield (

@@ -50,9 +50,7 @@ class RegexOptimWrapperConstructor:
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
         unknown = set(paramwise_cfg or {}) - {'groups'}
         if unknown:
-            raise ValueError(
-                f'paramwise_cfg of {type(self).__name__} takes only `groups`, got {sorted(unknown)}'
-            )
+            raise ValueError(f'paramwise_cfg of {type(self).__name__} takes only `groups`, got {sorted(unknown)}')
         self.groups = [_check_group(group) for group in (paramwise_cfg or {}).get('groups', [])]
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -80,9 +78,7 @@ class RegexOptimWrapperConstructor:
         names = [*(group['match'] for group in self.groups), 'no match']
         for name, parameters in zip(names, [*members, rest], strict=True):
             size = sum(parameter.numel() for parameter in parameters)
-            print_log(
-                f'optimizer group {name!r}: {len(parameters)} tensors, {size:,} values', logger='current'
-            )
+            print_log(f'optimizer group {name!r}: {len(parameters)} tensors, {size:,} values', logger='current')
         return parameter_groups
 
     def _assign(self, model: nn.Module) -> list[list[nn.Parameter]]:
@@ -103,8 +99,7 @@ class RegexOptimWrapperConstructor:
                     else 'matches no trained parameter of the model'
                 )
                 raise ValueError(
-                    f'optim_wrapper.paramwise_cfg.groups: {group["match"]!r} {reason}. Remove it, or compare '
-                    'it with '
+                    f'optim_wrapper.paramwise_cfg.groups: {group["match"]!r} {reason}. Remove it, or compare it with '
                     f'names such as {[name for name, _ in model.named_parameters()][:3]}.'
                 )
         return members

@@ -145,8 +145,7 @@ def _init_process_group_on_cpu(launcher: str, *, timeout_s: float | None):
     missing = [name for name in ('RANK', 'WORLD_SIZE') if name not in os.environ]
     if missing:
         raise ValueError(
-            f'--launcher {launcher} needs {" and ".join(missing)} in the environment. Start the processes '
-            'with '
+            f'--launcher {launcher} needs {" and ".join(missing)} in the environment. Start the processes with '
             '`torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch` (or tools/dist_train.sh).'
         )
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
@@ -160,8 +159,6 @@ def _export_ranks(*, world_size: str, rank: str, local_rank: str):
     names = {'WORLD_SIZE': world_size, 'RANK': rank, 'LOCAL_RANK': local_rank}
     missing = [theirs for theirs in names.values() if theirs not in os.environ]
     if missing:
-        raise ValueError(
-            f'this process was not started by that launcher: {", ".join(missing)} not in the environment'
-        )
+        raise ValueError(f'this process was not started by that launcher: {", ".join(missing)} not in the environment')
     for ours, theirs in names.items():
         os.environ[ours] = os.environ[theirs]

@@ -74,12 +74,8 @@ class CocoEvaluation(BaseMetric):
         self.classwise = classwise
         self.backend = _choose_backend(backend)
         self.ground_truth = read_coco_json(ann_file)
-        if 'segm' in self.metrics and any(
-            'segmentation' not in ann for ann in self.ground_truth['annotations']
-        ):
-            raise ValueError(
-                f"metric='segm' needs masks, and {ann_file} has annotations without `segmentation`"
-            )
+        if 'segm' in self.metrics and any('segmentation' not in ann for ann in self.ground_truth['annotations']):
+            raise ValueError(f"metric='segm' needs masks, and {ann_file} has annotations without `segmentation`")
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -103,9 +99,7 @@ class CocoEvaluation(BaseMetric):
             precision, recall = self._accumulate(detections, image_ids, iou_type)
             values = self._summarize(precision, recall)
             metrics |= {f'{iou_type}_{name}': value for name, value in values.items()}
-            logger.info(
-                f'{iou_type} evaluation ({self.backend}, {len(image_ids)} images)\n' + _value_table(values)
-            )
+            logger.info(f'{iou_type} evaluation ({self.backend}, {len(image_ids)} images)\n' + _value_table(values))
             if self.classwise:
                 logger.info(f'{iou_type} AP per category\n' + self._category_table(precision, set(image_ids)))
         return metrics
@@ -115,19 +109,15 @@ class CocoEvaluation(BaseMetric):
         foreign = [image_id for image_id in image_ids if image_id not in known]
         if foreign:
             raise ValueError(
-                f'{len(foreign)} of {len(image_ids)} predicted images (ids {foreign[:5]}) are not in '
-                f'{self.ann_file}. '
+                f'{len(foreign)} of {len(image_ids)} predicted images (ids {foreign[:5]}) are not in {self.ann_file}. '
                 'The ann_file of the evaluator must be the one of the dataset.'
             )
         if len(image_ids) < len(known):
             logger.warning(
-                f'{self.ann_file} lists {len(known)} images, {len(image_ids)} were predicted; AP counts only '
-                'those'
+                f'{self.ann_file} lists {len(known)} images, {len(image_ids)} were predicted; AP counts only those'
             )
 
-    def _accumulate(
-        self, detections: list[dict], image_ids: list, iou_type: str
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _accumulate(self, detections: list[dict], image_ids: list, iou_type: str) -> tuple[np.ndarray, np.ndarray]:
         """Precision (IoU, recall, class, area, max_dets) and recall (IoU, class, area, max_dets), classes in
         the order of the dataset, -1 where there is no ground truth."""
         coco_class, evaluator_class = _import_backend(self.backend)
@@ -234,9 +224,7 @@ def _value_table(values: Mapping[str, float]) -> str:
         base, _, detail = kind.partition('_')
         iou = {'50': '0.50', '75': '0.75'}.get(detail, '0.50:0.95')
         area = AREAS.get(f'_{detail}', 'all')
-        rows.append(
-            [name, _format(value), f'IoU={iou}', f'area={area}', f'maxDets={count or STANDARD_MAX_DETS}']
-        )
+        rows.append([name, _format(value), f'IoU={iou}', f'area={area}', f'maxDets={count or STANDARD_MAX_DETS}'])
     return _align(rows)
 
 

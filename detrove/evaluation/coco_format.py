@@ -30,8 +30,7 @@ class CocoResultsWriter(BaseMetric):
         if not hasattr(dataset, 'cat_ids'):
             raise ValueError(
                 f'{out_file}: COCO results need the category ids of a COCO-format dataset, and '
-                f'{type(dataset).__name__} '
-                'has none. Write x.pkl instead.'
+                f'{type(dataset).__name__} has none. Write x.pkl instead.'
             )
         self.out_file = Path(out_file)
         self.category_ids = list(dataset.cat_ids)
@@ -42,9 +41,7 @@ class CocoResultsWriter(BaseMetric):
     def compute_metrics(self, results: Sequence[dict]) -> dict:
         self.out_file.parent.mkdir(parents=True, exist_ok=True)
         self.out_file.write_text(json.dumps(to_coco_results(results, self.category_ids)))
-        MMLogger.get_current_instance().info(
-            f'predictions of {len(results)} images written to {self.out_file}'
-        )
+        MMLogger.get_current_instance().info(f'predictions of {len(results)} images written to {self.out_file}')
         return {}
 
 
@@ -67,8 +64,7 @@ def read_coco_json(ann_file: str) -> dict:
     if missing:
         raise ValueError(f'{path} is not a COCO annotation file: it lacks {", ".join(sorted(missing))}')
     annotations = [
-        {'iscrowd': 0, 'area': float(ann['bbox'][2]) * float(ann['bbox'][3]), **ann}
-        for ann in content['annotations']
+        {'iscrowd': 0, 'area': float(ann['bbox'][2]) * float(ann['bbox'][3]), **ann} for ann in content['annotations']
     ]
     return {**content, 'annotations': annotations}
 
@@ -116,13 +112,9 @@ def to_coco_results(predictions: Sequence[Mapping], category_ids: Sequence[int])
         boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
         masks = prediction.get('masks')
         for index, (box, score, label) in enumerate(
-            zip(
-                boxes_xywh.tolist(), prediction['scores'].tolist(), prediction['labels'].tolist(), strict=True
-            )
+            zip(boxes_xywh.tolist(), prediction['scores'].tolist(), prediction['labels'].tolist(), strict=True)
         ):
-            result = dict(
-                image_id=prediction['img_id'], category_id=category_ids[label], bbox=box, score=score
-            )
+            result = dict(image_id=prediction['img_id'], category_id=category_ids[label], bbox=box, score=score)
             if masks is not None:
                 result['segmentation'] = masks[index]
             results.append(result)

@@ -13,7 +13,8 @@ from .self_attention import BranchSelfAttention
 from .targets import BatchTargets, collate_targets
 
 __all__ = [
-    'MLP', 'BatchRandomChoiceResize', 'BatchTargets', 'BranchSelfAttention', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
+    'MLP', 'BatchRandomChoiceResize', 'BatchTargets', 'BranchSelfAttention', 'ContrastiveDenoising', 'ConvNormAct',
+    'DETRDecoder',
     'DecoderOutput', 'DeformableDecoderLayer', 'DenoisingQueries', 'LayerwiseHead', 'MSDeformableAttention',
     'QueryBranch', 'RepVGGBlock', 'SelectedQueries', 'TopKQuerySelection', 'build_activation', 'collate_targets',
     'fuse_for_inference',

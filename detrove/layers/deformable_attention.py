@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detrove.ops.ms_deform_attn import ms_deform_attn
+from detrove.ops import ms_deform_attn
 
 from .precision import at_least_fp32
 

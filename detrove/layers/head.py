@@ -45,5 +45,5 @@ class LayerwiseHead(nn.Module):
         return at_least_fp32(self.class_heads[layer](query))
 
     def box_delta(self, layer: int, query: Tensor) -> Tensor:
-        """query (B, Q, C) after decoder layer `layer` -> change of the boxes before the sigmoid (B, Q, 4), float32 at least."""
+        """query (B, Q, C) after decoder layer `layer` -> change of the boxes before the sigmoid (B, Q, 4), as above."""
         return at_least_fp32(self.bbox_heads[layer](query))

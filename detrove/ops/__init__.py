@@ -1,2 +1,5 @@
-"""Stateless tensor functions, each with a readable PyTorch reference, and the stand-in for mmcv's compiled
-ops."""
+"""Stateless tensor functions, each with a readable PyTorch reference, and the stand-in for mmcv's compiled ops."""
+
+from .ms_deform_attn import ms_deform_attn
+
+__all__ = ['ms_deform_attn']

@@ -61,9 +61,7 @@ def ms_deform_attn(
     )
     if torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
         return _sample_by_grid(value, shapes, locations, weights, num_points, method)
-    return _ms_deform_attn(
-        value, list(chain(*shapes)), list(num_points), locations, weights, method == 'discrete'
-    )
+    return _ms_deform_attn(value, list(chain(*shapes)), list(num_points), locations, weights, method == 'discrete')
 
 
 def ms_deform_attn_reference(
@@ -74,7 +72,7 @@ def ms_deform_attn_reference(
     num_points: Sequence[int] | None = None,
     method: str = 'default',
 ) -> torch.Tensor:
-    """`ms_deform_attn` in plain PyTorch: readable, exportable, slower, also in its arguments and errors."""
+    """`ms_deform_attn` in plain PyTorch, readable and exportable: same arguments, result and errors."""
     shapes = as_level_shapes(spatial_shapes)
     locations, weights, num_points = _flatten_points(
         value, shapes, sampling_locations, attention_weights, num_points, method
@@ -149,14 +147,10 @@ def _sample_by_grid(value, shapes, locations, weights, num_points, method):
             x, y = (xy * xy.new_tensor([w, h]) + 0.5).long().unbind(-1)
             cell = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
             level = level.reshape(batch * num_heads, head_dim, h * w)
-            samples = level.gather(2, cell.flatten(1)[:, None].expand(-1, head_dim, -1)).unflatten(
-                2, cell.shape[1:]
-            )
+            samples = level.gather(2, cell.flatten(1)[:, None].expand(-1, head_dim, -1)).unflatten(2, cell.shape[1:])
         else:
             level = level.reshape(batch * num_heads, head_dim, h, w)
-            samples = F.grid_sample(
-                level, 2 * xy - 1, mode='bilinear', padding_mode='zeros', align_corners=False
-            )
+            samples = F.grid_sample(level, 2 * xy - 1, mode='bilinear', padding_mode='zeros', align_corners=False)
         out = out + (samples * weight[:, None]).sum(-1)
     return out.reshape(batch, num_heads * head_dim, num_queries).mT.to(value.dtype)
 
@@ -209,9 +203,7 @@ def _ms_deform_attn_backward(
     bags = grad_bags.shape[0]
 
     def grad_value_of(rows, row_weights):
-        grad_rows = grad_table(
-            grad_bags, rows.view(bags, -1), row_weights.reshape(bags, -1), value_rows.shape[0]
-        )
+        grad_rows = grad_table(grad_bags, rows.view(bags, -1), row_weights.reshape(bags, -1), value_rows.shape[0])
         return grad_rows.view(value.shape).to(value.dtype)
 
     if discrete:
@@ -258,13 +250,9 @@ def _levels(shapes, num_points, device, dtype):
     """Per sampling point, each (K,): width and height (float); first token, width and height (int32)."""
     heights, widths = shapes[::2], shapes[1::2]
     starts = accumulate((h * w for h, w in zip(heights, widths, strict=True)), initial=0)
-    table = [
-        row
-        for row, n in zip(zip(starts, widths, heights, strict=False), num_points, strict=True)
-        for _ in range(n)
-    ]
-    # Cached tensors outlive this call, so they must not be inference tensors even if it is made in inference
-    # mode.
+    levels = list(zip(starts, widths, heights, strict=False))  # starts has one more: the end
+    table = [level for level, n in zip(levels, num_points, strict=True) for _ in range(n)]
+    # Cached, so it must serve training later even if this call is made in inference mode.
     with torch.inference_mode(False):
         start, width, height = torch.tensor(table, dtype=torch.int32, device=device).unbind(-1)
         return width.to(dtype), height.to(dtype), start, width, height

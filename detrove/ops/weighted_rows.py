@@ -1,25 +1,24 @@
 """Weighted sums of the rows of a table, and their gradients: the core that sampling operators share.
 
 `out[n] = sum_k weights[n, k] * table[rows[n, k]]`. Nothing of size N x K x D is ever stored: `embedding_bag`
-multiplies and adds on the fly. These functions record no autograd graph of their own use; callers bring their
-backward.
+multiplies and adds on the fly. It is many times slower on strided rows, hence `contiguous`. Callers bring their
+own autograd formula.
 """
 
 import torch
 import torch.nn.functional as F
 
-CPU_BUFFER_ELEMENTS = (
-    2**18
-)  # gathered rows per step of grad_weights on the CPU: 1 MiB in fp32, stays in the cache
+CPU_BUFFER_ELEMENTS = 2**18  # gathered per step of grad_weights: 1 MiB in fp32, which stays in the cache
 
 
 def sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """table (R, D), rows (N, K) int, weights (N, K) in table's dtype -> (N, D)."""
-    return F.embedding_bag(rows, table, per_sample_weights=weights, mode='sum')
+    return F.embedding_bag(rows, table.contiguous(), per_sample_weights=weights, mode='sum')
 
 
 def grad_weights(grad: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Gradient of `sum_rows` to its weights. grad (N, D), table (R, D), rows (N, K) -> (N, K)."""
+    grad, table = grad.contiguous(), table.contiguous()
     num_bags, per_bag = rows.shape
     if table.is_cuda:
         bag_of_row = torch.arange(num_bags, device=rows.device, dtype=rows.dtype)[:, None].expand(-1, per_bag)
@@ -51,7 +50,7 @@ def grad_table(grad: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor, nu
     ends = counts.index_add_(0, flat, torch.ones_like(flat, dtype=torch.int32)).cumsum(0)
     return F.embedding_bag(
         order // rows.shape[1],
-        grad,
+        grad.contiguous(),
         F.pad(ends, (1, 0)),
         per_sample_weights=weights.reshape(-1)[order],
         mode='sum',

@@ -28,7 +28,8 @@ KEY_MAP = (
 )
 
 
-@register_converter('RT-DETR (lyuwenyu/RT-DETR)', marks=('decoder.enc_score_head.weight', 'decoder.dec_score_head.0.weight'))
+@register_converter('RT-DETR (lyuwenyu/RT-DETR)',
+                    marks=('decoder.enc_score_head.weight', 'decoder.dec_score_head.0.weight'))
 def convert_official(state_dict: dict) -> None:
     """Rename the keys of an official v1 or v2 state dict in place."""
     rename_keys(state_dict, KEY_MAP)

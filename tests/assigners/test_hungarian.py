@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import generalized_box_iou
+
 from detrove.assigners import HungarianMatcher
 from detrove.layers import BatchTargets
 from detrove.ops.boxes import box_cxcywh_to_xyxy
-from scipy.optimize import linear_sum_assignment
-from torchvision.ops import generalized_box_iou
 
 
 def random_case(counts, layers=3, num_queries=9, num_classes=4):

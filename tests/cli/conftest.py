@@ -82,8 +82,9 @@ test_evaluator = val_evaluator
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
 model = dict(
     type='RetinaNet',
-    data_preprocessor=dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255], pad_size_divisor=32),
-    backbone=dict(type='ResNet', depth=18, base_channels=8, out_indices=(1, 2), num_stages=3, strides=(1, 2, 2),
+    data_preprocessor=dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255],
+    pad_size_divisor=32), backbone=dict(type='ResNet', depth=18, base_channels=8, out_indices=(1, 2),
+    num_stages=3, strides=(1, 2, 2),
                   dilations=(1, 1, 1)),
     neck=dict(type='FPN', in_channels=[16, 32], out_channels=16, num_outs=2),
     bbox_head=dict(

@@ -61,7 +61,7 @@ def test_a_bug_keeps_its_traceback(capsys):
 
 
 def test_a_file_that_does_not_open_is_named(tmp_path, capsys):
-    assert run_reporting_errors(lambda: open(tmp_path / 'gone')) == 1
+    assert run_reporting_errors((tmp_path / 'gone').read_text) == 1
     assert capsys.readouterr().err == f'error: {tmp_path}/gone: No such file or directory\n'
 
 

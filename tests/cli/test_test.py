@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet.models import RetinaNet
 from mmdet.registry import MODELS
+from torch import nn
 
 from detrove.cli import main
 
@@ -22,6 +23,8 @@ class FusibleRetinaNet(RetinaNet):
 
     def fuse_for_inference(self):
         type(self).fused_with = {name: value.clone() for name, value in self.state_dict().items()}
+        self.backbone.conv1 = nn.Sequential(nn.Identity(), self.backbone.conv1)  # an averaged copy no longer fits
+        self.backbone.bn1.weight = None
 
 
 def run(trained, *options):
@@ -78,8 +81,12 @@ def test_time_augmentation_adds_a_flip_by_default(trained, capsys):
     assert "type='DetTTAModel'" in capsys.readouterr().out
 
 
-def test_fuse_is_called_on_the_loaded_model(trained):
-    assert run(trained, '--fuse', '--cfg-options', 'model.type=FusibleRetinaNetOfATest') == 0
+def test_fuse_is_called_on_the_loaded_model(detection_config, trained):
+    config = detection_config("""
+        model['type'] = 'FusibleRetinaNetOfATest'
+        custom_hooks = [dict(type='EMAHook', momentum=1e-4)]
+    """)
+    assert run((config, trained[1]), '--fuse') == 0
     weights = torch.load(trained[1], weights_only=True)['state_dict']
     assert weights.keys() == FusibleRetinaNet.fused_with.keys()
     assert all(torch.equal(value, FusibleRetinaNet.fused_with[name]) for name, value in weights.items())
@@ -128,9 +135,7 @@ class RunsCode:
 
 
 def test_checkpoint_that_runs_code(trained, tmp_path, capsys):
-    unsafe = str(
-        changed_copy(trained[1], tmp_path / 'unsafe.pth', lambda content: content.update(extra=RunsCode()))
-    )
+    unsafe = str(changed_copy(trained[1], tmp_path / 'unsafe.pth', lambda content: content.update(extra=RunsCode())))
     assert main(['test', str(trained[0]), unsafe]) == 1
     output = capsys.readouterr()
     assert '--allow-unsafe-checkpoint' in output.err

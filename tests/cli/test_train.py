@@ -51,7 +51,11 @@ def test_resume_continues_where_it_stopped(detection_config, tmp_path):
     assert 'Epoch(train) [1]' not in log
 
 
-def test_amp_without_a_gpu_trains_in_bfloat16(detection_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('options', 'extra'),
+    [(['--amp'], ''), ([], "optim_wrapper['type'] = 'AmpOptimWrapper'; optim_wrapper['loss_scale'] = 'dynamic'")],
+)
+def test_amp_without_a_gpu_trains_in_bfloat16(detection_config, tmp_path, monkeypatch, options, extra):
     monkeypatch.setattr('detrove.engine.runner.has_accelerator', lambda: False)
     seen = []
     loss = RetinaNet.loss
@@ -61,7 +65,7 @@ def test_amp_without_a_gpu_trains_in_bfloat16(detection_config, tmp_path, monkey
         return loss(self, *args)
 
     monkeypatch.setattr(RetinaNet, 'loss', spy)
-    assert main(['train', str(detection_config()), '--amp', '--work-dir', 'work']) == 0
+    assert main(['train', str(detection_config(extra)), *options, '--work-dir', 'work']) == 0
     assert seen == [torch.bfloat16, torch.bfloat16]
     assert "type='Bfloat16OptimWrapper'" in log_of(tmp_path / 'work')
 

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from detrove.apis import build_model
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+
+from detrove.apis import build_model
 
 CONFIG = 'configs/rt_detr/rtdetr_nano_shapes.py'
 

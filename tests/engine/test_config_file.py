@@ -32,7 +32,7 @@ def test_then_those_of_a_package():
 
 
 def test_not_found_suggests_the_nearest():
-    with pytest.raises(FileNotFoundError, match=r"nothing at all not found in .*configs$"):
+    with pytest.raises(FileNotFoundError, match=r'nothing at all not found in .*configs$'):
         find_config('nothing at all')
     with pytest.raises(FileNotFoundError, match="did you mean '_base_/default_runtime.py'"):
         find_config('_base_/default_runtme.py')

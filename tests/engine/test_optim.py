@@ -24,9 +24,7 @@ class Model(nn.Module):
 
 
 def build(model, groups):
-    constructor = RegexOptimWrapperConstructor(
-        dict(type='OptimWrapper', optimizer=OPTIMIZER), dict(groups=groups)
-    )
+    constructor = RegexOptimWrapperConstructor(dict(type='OptimWrapper', optimizer=OPTIMIZER), dict(groups=groups))
     return constructor(model).optimizer
 
 
@@ -67,9 +65,7 @@ def test_the_groups_of_rtdetr_r18():
 def test_first_match_wins_and_frozen_parameters_are_left_out():
     model = Model()
     model.backbone.conv.requires_grad_(False)
-    found = settings_by_name(
-        model, build(model, [dict(match='norm', decay_mult=0), dict(match='^encoder', lr_mult=2)])
-    )
+    found = settings_by_name(model, build(model, [dict(match='norm', decay_mult=0), dict(match='^encoder', lr_mult=2)]))
     assert found['encoder.norm.weight'] == (1e-4, 0)
     assert found['encoder.linear.weight'] == (2e-4, 1e-4)
     assert found['head.weight'] == (1e-4, 1e-4)

@@ -181,9 +181,7 @@ def test_no_ground_truth_is_minus_one(predictions, truth, tmp_path, backend):
 
 
 def test_annotations_without_area_and_iscrowd(predictions, truth, tmp_path):
-    bare = [
-        {key: ann[key] for key in ('id', 'image_id', 'category_id', 'bbox')} for ann in truth['annotations']
-    ]
+    bare = [{key: ann[key] for key in ('id', 'image_id', 'category_id', 'bbox')} for ann in truth['annotations']]
     path = tmp_path / 'bare.json'
     path.write_text(json.dumps({**truth, 'annotations': bare}))
     assert evaluate(predictions, str(path))['coco/bbox_mAP'] > 0.1

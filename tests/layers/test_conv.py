@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from detrove.layers import ConvNormAct, RepVGGBlock, fuse_for_inference
 from mmcv.cnn import ConvModule
 from torch import nn
+
+from detrove.layers import ConvNormAct, RepVGGBlock, fuse_for_inference
 
 
 def with_random_statistics(module):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from detrove.layers import MSDeformableAttention
 
 SHAPES = ((6, 8), (3, 4))

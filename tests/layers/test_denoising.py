@@ -1,6 +1,7 @@
 """Denoising queries: layout, matching, bounds of the noise."""
 
 import torch
+
 from detrove.layers import BatchTargets, ContrastiveDenoising
 from detrove.ops.boxes import box_cxcywh_to_xyxy
 

@@ -1,6 +1,7 @@
 """Two-stage query selection and its anchors."""
 
 import torch
+
 from detrove.layers import TopKQuerySelection
 from detrove.layers.query_selection import anchor_boxes
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from detrove.layers import BranchSelfAttention, QueryBranch
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.ops import box_iou, generalized_box_iou
+
 from detrove.layers import BatchTargets
 from detrove.losses import DETRCriterion
 from detrove.ops.boxes import box_cxcywh_to_xyxy
-from torchvision.ops import box_iou, generalized_box_iou
 
 LAYERS, BATCH, QUERIES, CLASSES = 2, 3, 6, 4
 

@@ -35,9 +35,7 @@ def overlap_by_hand(a, b, eps=0.0):
 def test_formats_are_inverse():
     boxes_xyxy = random_boxes(2, 5, seed=0)
     torch.testing.assert_close(box_cxcywh_to_xyxy(box_xyxy_to_cxcywh(boxes_xyxy)), boxes_xyxy)
-    assert box_cxcywh_to_xyxy(torch.tensor([0.5, 0.5, 0.2, 0.4])).tolist() == pytest.approx(
-        [0.4, 0.3, 0.6, 0.7]
-    )
+    assert box_cxcywh_to_xyxy(torch.tensor([0.5, 0.5, 0.2, 0.4])).tolist() == pytest.approx([0.4, 0.3, 0.6, 0.7])
     assert box_area(torch.tensor([1.0, 2.0, 4.0, 4.0])) == 6
 
 

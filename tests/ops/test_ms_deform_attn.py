@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from detrove.ops import ms_deform_attn as module
-from detrove.ops.ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
+from detrove.ops.ms_deform_attn import _levels, ms_deform_attn, ms_deform_attn_reference
 
 SHAPES = ((5, 7), (3, 4), (1, 2))
 NUM_POINTS = (3, 1, 2)
@@ -18,9 +17,7 @@ def make_inputs(batch=2, queries=3, heads=2, dim=4, shapes=SHAPES, points=6, dty
     generator = torch.Generator().manual_seed(0)
     tokens = sum(h * w for h, w in shapes)
     value = torch.randn(batch, tokens, heads, dim, generator=generator, dtype=torch.float64)
-    locations = (
-        torch.rand(batch, queries, heads, points, 2, generator=generator, dtype=torch.float64) * 1.6 - 0.3
-    )
+    locations = torch.rand(batch, queries, heads, points, 2, generator=generator, dtype=torch.float64) * 1.6 - 0.3
     weights = torch.rand(batch, queries, heads, points, generator=generator, dtype=torch.float64)
     return [t.to(dtype).requires_grad_() for t in (value, locations, weights)]
 
@@ -70,9 +67,7 @@ def test_gradients_equal_those_of_the_reference(method):
     grads = []
     for function in (ms_deform_attn, ms_deform_attn_reference):
         out = function(inputs[0], SHAPES, *inputs[1:], NUM_POINTS, method=method)
-        grads.append(
-            torch.autograd.grad((out * torch.linspace(-1, 2, out.numel()).view_as(out)).sum(), differentiable)
-        )
+        grads.append(torch.autograd.grad((out * torch.linspace(-1, 2, out.numel()).view_as(out)).sum(), differentiable))
     for fast, slow in zip(*grads, strict=True):
         torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
 
@@ -84,13 +79,9 @@ def test_gradcheck():
 
 def test_backward_in_several_slices(monkeypatch):
     inputs = make_inputs(queries=5)
-    whole = torch.autograd.grad(
-        ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS).square().sum(), inputs
-    )
+    whole = torch.autograd.grad(ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS).square().sum(), inputs)
     monkeypatch.setattr('detrove.ops.weighted_rows.CPU_BUFFER_ELEMENTS', 200)
-    parts = torch.autograd.grad(
-        ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS).square().sum(), inputs
-    )
+    parts = torch.autograd.grad(ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS).square().sum(), inputs)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
@@ -112,9 +103,7 @@ def test_six_dimensional_locations_are_the_same_points():
 def test_tensor_of_spatial_shapes():
     value, locations, weights = make_inputs()
     from_tuple = ms_deform_attn(value, SHAPES, locations, weights, NUM_POINTS)
-    assert torch.equal(
-        from_tuple, ms_deform_attn(value, torch.tensor(SHAPES), locations, weights, NUM_POINTS)
-    )
+    assert torch.equal(from_tuple, ms_deform_attn(value, torch.tensor(SHAPES), locations, weights, NUM_POINTS))
 
 
 def test_no_queries():
@@ -157,7 +146,7 @@ def test_nan_location_shows_in_its_own_query_only():
 
 def test_inference_mode_before_training():
     """Per-size constants are cached; those made in inference mode must serve a backward later."""
-    module._levels.cache_clear()
+    _levels.cache_clear()
     inputs = make_inputs()
     with torch.inference_mode():
         ms_deform_attn(inputs[0], SHAPES, *inputs[1:], NUM_POINTS)

@@ -119,9 +119,7 @@ class ProgressHook(Hook):
 
     def _begin(self, name: str, description: str, total: int, completed: int = 0) -> None:
         if self.progress is not None:
-            self.tasks[name] = self.progress.add_task(
-                description, total=total, completed=completed, losses=''
-            )
+            self.tasks[name] = self.progress.add_task(description, total=total, completed=completed, losses='')
 
     def _advance(self, name: str) -> None:
         if self.progress is not None:
@@ -134,11 +132,7 @@ class ProgressHook(Hook):
 
 def _losses_text(outputs, limit: int = 3) -> str:
     """The total first, then the largest of its parts."""
-    losses = {
-        name: float(torch.as_tensor(value).detach())
-        for name, value in (outputs or {}).items()
-        if 'loss' in name
-    }
+    losses = {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if 'loss' in name}
     parts = sorted((name for name in losses if name != 'loss'), key=losses.get, reverse=True)
     names = [*(name for name in ('loss',) if name in losses), *parts][:limit]
     return '  '.join(f'{name} {losses[name]:.3f}' for name in names)

@@ -81,6 +81,10 @@ class SummaryHook(Hook):
     def _draw(self, runner) -> Path | None:
         if not self.samples or not hasattr(runner.visualizer, 'add_datasample'):
             return None
+        meta = runner.visualizer.dataset_meta or {}
+        if meta.get('palette'):  # the visualizers want exactly a list of tuples
+            palette = [tuple(color) for color in meta['palette']]
+            runner.visualizer.dataset_meta = {**meta, 'palette': palette}
         rows = [_header()]
         with tempfile.TemporaryDirectory() as folder:
             for index, sample in enumerate(self.samples):

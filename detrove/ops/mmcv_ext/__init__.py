@@ -6,63 +6,31 @@ its name. docs/ops.md lists what is.
 """
 
 import platform
+from types import FunctionType
 
 import torch
 
 from . import carafe, deform_conv, focal_loss, masked_conv, msda, nms, psamask, roi, sync_bn
 
-_TORCHVISION = (
-    (nms, ('nms',)),
-    (roi, ('roi_align_forward', 'roi_align_backward')),
-    (
-        deform_conv,
-        (
-            'deform_conv_forward',
-            'deform_conv_backward_input',
-            'deform_conv_backward_parameters',
-            'modulated_deform_conv_forward',
-            'modulated_deform_conv_backward',
-        ),
-    ),
-)
-_PYTORCH = (
-    (nms, ('softnms', 'nms_match', 'line_nms_forward', 'bbox_overlaps')),
-    (roi, ('roi_pool_forward', 'roi_pool_backward', 'deform_roi_pool_forward', 'deform_roi_pool_backward')),
-    (
-        focal_loss,
-        (
-            'sigmoid_focal_loss_forward',
-            'sigmoid_focal_loss_backward',
-            'softmax_focal_loss_forward',
-            'softmax_focal_loss_backward',
-        ),
-    ),
-    (msda, ('ms_deform_attn_forward', 'ms_deform_attn_backward')),
-    (carafe, ('carafe_forward', 'carafe_backward', 'carafe_naive_forward', 'carafe_naive_backward')),
-    (masked_conv, ('masked_im2col_forward', 'masked_col2im_forward')),
-    (psamask, ('psamask_forward', 'psamask_backward')),
-    (
-        sync_bn,
-        (
-            'sync_bn_forward_mean',
-            'sync_bn_forward_var',
-            'sync_bn_forward_output',
-            'sync_bn_backward_param',
-            'sync_bn_backward_data',
-        ),
-    ),
-)
-_IMPLEMENTATIONS = {}
-for _library, _families in (('torchvision', _TORCHVISION), ('PyTorch', _PYTORCH)):
-    for _family, _names in _families:
-        for _name in _names:
-            _IMPLEMENTATIONS[_name] = _library
-            globals()[_name] = getattr(_family, _name)
+_FAMILIES = (carafe, deform_conv, focal_loss, masked_conv, msda, nms, psamask, roi, sync_bn)
+_FROM_TORCHVISION = ('nms', 'roi_align_', 'deform_conv_', 'modulated_deform_conv_')
+
+#: Every public function defined in a family is an op under that name.
+_OPS = {
+    name: function
+    for family in _FAMILIES
+    for name, function in vars(family).items()
+    if isinstance(function, FunctionType) and function.__module__ == family.__name__ and not name.startswith('_')
+}
+globals().update(_OPS)
 
 
 def implementations() -> dict[str, str]:
     """Op name -> the library that computes it, 'torchvision' or 'PyTorch', for every op supplied here."""
-    return dict(_IMPLEMENTATIONS)
+    return {
+        name: 'torchvision' if name in _FROM_TORCHVISION or name.startswith(_FROM_TORCHVISION[1:]) else 'PyTorch'
+        for name in _OPS
+    }
 
 
 def get_compiler_version() -> str:

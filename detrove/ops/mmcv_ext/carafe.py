@@ -16,9 +16,7 @@ TO_FEATURES = 'ngchawb,ngkhawb->ngckhw'
 TO_MASKS = 'ngchawb,ngckhw->ngkhawb'
 
 
-def carafe_forward(
-    features, masks, rfeatures, routput, rmasks, output, kernel_size, group_size, scale_factor
-):
+def carafe_forward(features, masks, rfeatures, routput, rmasks, output, kernel_size, group_size, scale_factor):
     """Fill output (N, C, H * s, W * s), and rfeatures with features, which is what the backward is handed."""
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
@@ -39,9 +37,7 @@ def carafe_backward(
     scale_factor,
 ):
     """Fill bottom_grad (N, C, H, W) and mask_grad (N, groups * k * k, H * s, W * s)."""
-    carafe_naive_backward(
-        top_grad, rfeatures, masks, bottom_grad, mask_grad, kernel_size, group_size, scale_factor
-    )
+    carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, kernel_size, group_size, scale_factor)
 
 
 def carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor):
@@ -87,11 +83,5 @@ def _by_input_pixel(upsampled, features, groups):
     """(N, groups * X, H * s, W * s) -> (N, groups, X, H, s, W, s)."""
     height, width = features.shape[2:]
     return upsampled.reshape(
-        upsampled.shape[0],
-        groups,
-        -1,
-        height,
-        upsampled.shape[2] // height,
-        width,
-        upsampled.shape[3] // width,
+        upsampled.shape[0], groups, -1, height, upsampled.shape[2] // height, width, upsampled.shape[3] // width
     )

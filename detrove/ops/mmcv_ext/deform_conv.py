@@ -66,9 +66,7 @@ def deform_conv_backward_input(
     """
     geometry = (dH, dW, padH, padW, dilationH, dilationW)
     no_mask, no_bias = _absent(input, weight)
-    grads = _backward(
-        gradOutput, input, weight, offset, no_mask, no_bias, geometry, group, deformable_group, False
-    )
+    grads = _backward(gradOutput, input, weight, offset, no_mask, no_bias, geometry, group, deformable_group, False)
     gradInput.copy_(grads[0])
     gradOffset.copy_(grads[2])
     columns.weight_gradient = (gradOutput, grads[1])

@@ -1,6 +1,6 @@
 """Multi-scale deformable attention behind mmcv's C signature, for code that calls the extension directly.
 
-mmcv's own module is patched one level higher (detrove.ops.mmcv_patches), where locations are still fp32.
+mmcv's own module is patched one level higher (detrove.compat.mmcv_msda), where locations are still fp32.
 """
 
 import torch

@@ -8,17 +8,11 @@ zero.
 import torch
 
 
-def psamask_forward(
-    input, output, psa_type, num_, h_feature, w_feature, h_mask, w_mask, half_h_mask, half_w_mask
-):
+def psamask_forward(input, output, psa_type, num_, h_feature, w_feature, h_mask, w_mask, half_h_mask, half_w_mask):
     """Fill output (N, H * W, H, W) from input (N, h_mask * w_mask, H, W)."""
     size = h_feature * w_feature
     place, is_inside = _relative(
-        (h_feature, w_feature),
-        (h_feature, w_feature),
-        (h_mask, w_mask),
-        (half_h_mask, half_w_mask),
-        input.device,
+        (h_feature, w_feature), (h_feature, w_feature), (h_mask, w_mask), (half_h_mask, half_w_mask), input.device
     )
     by_target = input.flatten(2).gather(1, place.expand(num_, -1, -1)) * is_inside
     output.copy_((by_target if psa_type == 0 else by_target.mT).reshape(num_, size, h_feature, w_feature))

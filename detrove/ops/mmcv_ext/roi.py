@@ -34,13 +34,7 @@ def roi_align_forward(
     if pool_mode == AVG_POOL:
         output.copy_(
             torch.ops.torchvision.roi_align(
-                input,
-                rois.to(input.dtype),
-                spatial_scale,
-                aligned_height,
-                aligned_width,
-                sampling_ratio,
-                aligned,
+                input, rois.to(input.dtype), spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
             )
         )
         return
@@ -56,9 +50,7 @@ def roi_align_forward(
     maximum, best = _max_over_samples(_as_rows(input), rows, weights, is_used)
     output.copy_(maximum)
     for argmax, position in ((argmax_y, y), (argmax_x, x)):
-        found = (
-            position.unsqueeze(1).expand(*best.shape, -1).gather(-1, best.clamp(min=0).unsqueeze(-1))[..., 0]
-        )
+        found = position.unsqueeze(1).expand(*best.shape, -1).gather(-1, best.clamp(min=0).unsqueeze(-1))[..., 0]
         argmax.copy_(torch.where(best < 0, -1, found))
 
 
@@ -187,9 +179,7 @@ def deform_roi_pool_backward(
     share = is_used / is_used.sum(-1, keepdim=True).clamp(min=1)
     size = gamma * spatial_scale * (rois[:, 3:] - rois[:, 1:3])
     for axis, slope in enumerate(slopes):
-        mean_slope = sum_rows(
-            _as_rows(input), rows, (slope * share[..., None]).view(rows.shape).to(grad.dtype)
-        )
+        mean_slope = sum_rows(_as_rows(input), rows, (slope * share[..., None]).view(rows.shape).to(grad.dtype))
         total = (mean_slope * grad).sum(-1).view(len(rois), pooled_height, pooled_width)
         grad_offset[:, axis] = (total * size[:, axis, None, None]).to(grad_offset.dtype)
 
@@ -252,9 +242,7 @@ def _bilinear(y, x, height, width):
     cells = torch.stack(
         (y_low * width + x_low, y_low * width + x_high, y_high * width + x_low, y_high * width + x_high), -1
     ).long()
-    weights = (
-        torch.stack(((1 - ly) * (1 - lx), (1 - ly) * lx, ly * (1 - lx), ly * lx), -1) * is_inside[..., None]
-    )
+    weights = torch.stack(((1 - ly) * (1 - lx), (1 - ly) * lx, ly * (1 - lx), ly * lx), -1) * is_inside[..., None]
     slope_x = torch.stack((y - y_high, y_high - y, y_low - y, y - y_low), -1) * is_inside[..., None]
     slope_y = torch.stack((x - x_high, x_low - x, x_high - x, x - x_low), -1) * is_inside[..., None]
     return cells, weights, (slope_x, slope_y)

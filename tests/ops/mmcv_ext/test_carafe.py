@@ -18,9 +18,7 @@ def carafe_by_loops(features, masks, kernel, groups, scale):
                         row = y // scale + tap // kernel - kernel // 2
                         column = x // scale + tap % kernel - kernel // 2
                         if 0 <= row < height and 0 <= column < width:
-                            total = (
-                                total + features[n, c, row, column] * masks[n, group * kernel**2 + tap, y, x]
-                            )
+                            total = total + features[n, c, row, column] * masks[n, group * kernel**2 + tap, y, x]
                     out.append(total)
     return torch.stack(out).view(batch, channels, height * scale, width * scale)
 
@@ -52,9 +50,7 @@ def test_equals_loops(kernel, groups, scale):
 def test_half_precision(dtype):
     features, masks = make_inputs(3, 1, 2, dtype)
     out = CARAFE(3, 1, 2)(features, masks)
-    torch.testing.assert_close(
-        out, CARAFE(3, 1, 2)(features.detach().float(), masks.detach().float()).to(dtype)
-    )
+    torch.testing.assert_close(out, CARAFE(3, 1, 2)(features.detach().float(), masks.detach().float()).to(dtype))
     assert all(g.dtype == dtype for g in torch.autograd.grad(out.sum(), (features, masks)))
 
 

@@ -48,12 +48,7 @@ def deform_conv_by_loops(x, offset, mask, weight, bias, stride, padding, dilatio
                         for k in range(taps):
                             index = group * taps + k
                             y = i * stride - padding + k // kernel_w * dilation + offset[b, 2 * index, i, j]
-                            xx = (
-                                j * stride
-                                - padding
-                                + k % kernel_w * dilation
-                                + offset[b, 2 * index + 1, i, j]
-                            )
+                            xx = j * stride - padding + k % kernel_w * dilation + offset[b, 2 * index + 1, i, j]
                             value = sample(x[b, first + c], y, xx)
                             if mask is not None:
                                 value = value * mask[b, index, i, j]
@@ -137,9 +132,7 @@ def test_v1_published_values():
 def test_v2_published_values():
     # mmcv's tests/test_ops/test_modulated_deform_conv.py: offsets are zero and taps lie exactly on the border
     # of the padding, where the offset gradient differs from torchvision's.
-    module = ModulatedDeformConv2dPack(
-        1, 1, kernel_size=(2, 2), stride=1, padding=1, deform_groups=1, bias=False
-    )
+    module = ModulatedDeformConv2dPack(1, 1, kernel_size=(2, 2), stride=1, padding=1, deform_groups=1, bias=False)
     module.weight.data.fill_(1.0)
     x = torch.tensor([[[[1.0, 2, 3]] * 3]], requires_grad=True)
     out = module(x)
@@ -149,8 +142,7 @@ def test_v2_published_values():
     torch.testing.assert_close(x.grad, torch.full_like(x, 2.0))
     torch.testing.assert_close(module.weight.grad, torch.full_like(module.weight, 9.0))
     torch.testing.assert_close(
-        module.conv_offset.bias.grad,
-        torch.tensor([-3.0, -1.5, -3, -1.5, -3, -1.5, -3, -1.5, 4.5, 4.5, 4.5, 4.5]),
+        module.conv_offset.bias.grad, torch.tensor([-3.0, -1.5, -3, -1.5, -3, -1.5, -3, -1.5, 4.5, 4.5, 4.5, 4.5])
     )
     offset_grads = module.conv_offset.weight.grad.flatten(1)
     torch.testing.assert_close(offset_grads[0], torch.tensor([-7.0, -4, 0, 0]))
@@ -206,9 +198,7 @@ def test_v1_weight_gradient_alone_and_twice():
     """The weight gradient normally comes with that of the input; it must not go stale when it does not."""
     x, offset, _, weight, _ = make_inputs(1, 1, 1, 1, 1, modulated=False)
     both = torch.autograd.grad(deform_conv2d(x, offset, weight, 1, 1).square().sum(), [x, weight])
-    alone = torch.autograd.grad(
-        deform_conv2d(x.detach(), offset.detach(), weight, 1, 1).square().sum(), weight
-    )
+    alone = torch.autograd.grad(deform_conv2d(x.detach(), offset.detach(), weight, 1, 1).square().sum(), weight)
     torch.testing.assert_close(both[1], alone[0])
     out = deform_conv2d(x, offset, weight, 1, 1)
     torch.autograd.grad(out.sum(), x, retain_graph=True)
@@ -229,9 +219,7 @@ def test_half_precision(modulated, dtype):
         return deform_conv2d(x, offset, weight, 1, 1)
 
     out = run(*inputs, mask.to(dtype))
-    torch.testing.assert_close(
-        out, run(*[t.detach().float() for t in inputs], mask.to(dtype).float()).to(dtype)
-    )
+    torch.testing.assert_close(out, run(*[t.detach().float() for t in inputs], mask.to(dtype).float()).to(dtype))
     assert all(g.dtype == dtype for g in torch.autograd.grad(out.sum(), inputs))
 
 

@@ -62,9 +62,7 @@ def softmax_by_formula(logits, target, gamma, alpha, weight):
     return torch.stack(losses)
 
 
-@pytest.mark.parametrize(
-    'function, published', [(sigmoid_focal_loss, SIGMOID), (softmax_focal_loss, SOFTMAX)]
-)
+@pytest.mark.parametrize('function, published', [(sigmoid_focal_loss, SIGMOID), (softmax_focal_loss, SOFTMAX)])
 def test_published_values(function, published):
     for (logits, target), (loss, grad) in zip(INPUTS, published, strict=True):
         x = torch.tensor(logits, requires_grad=True)

@@ -23,9 +23,7 @@ def test_forward_and_backward_equal_the_reference(dtype, tolerance):
 
     out = _ext.ms_deform_attn_forward(value, shapes, starts, locations, weights, im2col_step=64)
     grads = [torch.zeros_like(t) for t in (value, locations, weights)]
-    _ext.ms_deform_attn_backward(
-        value, shapes, starts, locations, weights, grad_output, *grads, im2col_step=64
-    )
+    _ext.ms_deform_attn_backward(value, shapes, starts, locations, weights, grad_output, *grads, im2col_step=64)
 
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
     for grad, t in zip(grads, reference, strict=True):

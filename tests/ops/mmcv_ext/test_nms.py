@@ -205,12 +205,8 @@ def test_bbox_overlaps_published_values():
     # As in mmcv's tests/test_ops/test_bbox.py.
     first = torch.tensor([[1.0, 1, 3, 4], [2, 2, 3, 4], [7, 7, 8, 8]])
     second = torch.tensor([[0.0, 2, 2, 5], [2, 1, 3, 3]])
-    torch.testing.assert_close(
-        bbox_overlaps(first, second, offset=1), torch.tensor([[1 / 3, 0.5], [0.2, 0.5], [0, 0]])
-    )
-    torch.testing.assert_close(
-        bbox_overlaps(first[:2], second, aligned=True, offset=1), torch.tensor([1 / 3, 0.5])
-    )
+    torch.testing.assert_close(bbox_overlaps(first, second, offset=1), torch.tensor([[1 / 3, 0.5], [0.2, 0.5], [0, 0]]))
+    torch.testing.assert_close(bbox_overlaps(first[:2], second, aligned=True, offset=1), torch.tensor([1 / 3, 0.5]))
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16])

@@ -35,12 +35,7 @@ ALIGN = [
 ]
 POOL = [
     ([SQUARE], [0.0, 0, 0, 1, 1], [SQUARE], [[[1.0, 1], [1, 1]]]),
-    (
-        [LARGE],
-        [0.0, 0, 0, 3, 3],
-        [[[4.0, 8], [12, 16]]],
-        [[[0.0, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]],
-    ),
+    ([LARGE], [0.0, 0, 0, 3, 3], [[[4.0, 8], [12, 16]]], [[[0.0, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]]),
 ]
 
 
@@ -165,14 +160,8 @@ def test_roi_pool_equals_loops():
         for c in range(3):
             for i in range(3):
                 for j in range(2):
-                    top, bottom = (
-                        math.floor(y1 + i * (y2 - y1) / 3),
-                        math.ceil(y1 + (i + 1) * (y2 - y1) / 3),
-                    )
-                    left, right = (
-                        math.floor(x1 + j * (x2 - x1) / 2),
-                        math.ceil(x1 + (j + 1) * (x2 - x1) / 2),
-                    )
+                    top, bottom = (math.floor(y1 + i * (y2 - y1) / 3), math.ceil(y1 + (i + 1) * (y2 - y1) / 3))
+                    left, right = (math.floor(x1 + j * (x2 - x1) / 2), math.ceil(x1 + (j + 1) * (x2 - x1) / 2))
                     cell = x[int(image), c, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
                     expected.append(cell.max() if cell.numel() else x.sum() * 0)
     assert_same_with_gradient(out, torch.stack(expected).view_as(out), x)
@@ -221,9 +210,7 @@ def test_deform_roi_pool_modules():
     x, rois = make_inputs(torch.float32)
     out = DeformRoIPoolPack((3, 3), 3, spatial_scale=0.5)(x, rois)
     assert out.shape == (6, 3, 3, 3)
-    torch.testing.assert_close(
-        out, DeformRoIPool((3, 3), spatial_scale=0.5)(x, rois)
-    )  # offsets start at zero
+    torch.testing.assert_close(out, DeformRoIPool((3, 3), spatial_scale=0.5)(x, rois))  # offsets start at zero
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from detrove.apis import build_model
 from detrove.checkpoints.deterministic import deterministic_images, deterministic_state_dict
 from detrove.layers import BatchTargets, QueryBranch
@@ -32,7 +33,7 @@ class Case:
         data = root / 'tests/data/rt_detr'
         self.name = name
         self.model = build_model(root / 'configs/rt_detr' / CONFIGS[name])
-        self.official_shapes = json.loads(gzip.open(data / f'keys_{name}.json.gz').read())
+        self.official_shapes = json.loads(gzip.decompress((data / f'keys_{name}.json.gz').read_bytes()))
         self.official = deterministic_state_dict(self.official_shapes)
         self.model.load_state_dict({'ema': {'module': self.official}})
         self.reference = np.load(data / f'reference_{name}.npz')

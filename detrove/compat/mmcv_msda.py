@@ -8,13 +8,13 @@ import sys
 
 import torch
 
-from .ms_deform_attn import ms_deform_attn
+from detrove.ops.ms_deform_attn import ms_deform_attn
 
 
 def patch_ms_deform_attn(module=None) -> bool:
     """Send mmcv's multi-scale deformable attention through `detrove.ops.ms_deform_attn`, locations in fp32.
 
-    Meant to be called when `mmcv.ops.multi_scale_deform_attn` has been imported; replaces two names that its
+    Called by the import hook when `mmcv.ops.multi_scale_deform_attn` has been imported; replaces two names that its
     `MultiScaleDeformableAttention.forward` looks up at call time. Does nothing where mmcv's compiled
     extension is in use, and nothing the second time.
 
@@ -46,13 +46,6 @@ class MultiScaleDeformableAttnFunction:
     """mmcv calls `apply` of an autograd.Function; ours needs none."""
 
     @staticmethod
-    def apply(
-        value,
-        value_spatial_shapes,
-        value_level_start_index,
-        sampling_locations,
-        attention_weights,
-        im2col_step,
-    ):
+    def apply(value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights, im2col_step):
         """mmcv's arguments for `ms_deform_attn`; level starts follow from the shapes, no step is needed."""
         return ms_deform_attn(value, value_spatial_shapes, sampling_locations, attention_weights)

@@ -6,8 +6,8 @@ import mmcv.ops.multi_scale_deform_attn as mmcv_module
 import pytest
 import torch
 
-from detrove.ops import mmcv_patches
-from detrove.ops.mmcv_patches import patch_ms_deform_attn
+from detrove.compat import mmcv_msda
+from detrove.compat.mmcv_msda import patch_ms_deform_attn
 from detrove.ops.ms_deform_attn import ms_deform_attn_reference
 
 SHAPES = torch.tensor([[6, 8], [3, 4]])
@@ -50,7 +50,7 @@ def test_function_form_has_the_same_result():
     value = torch.randn(1, 60, 2, 4, generator=generator)
     locations = torch.rand(1, 5, 2, 2, 3, 2, generator=generator)
     weights = torch.rand(1, 5, 2, 2, 3, generator=generator)
-    out = mmcv_patches.MultiScaleDeformableAttnFunction.apply(
+    out = mmcv_msda.MultiScaleDeformableAttnFunction.apply(
         value, SHAPES, torch.tensor([0, 48]), locations, weights, 64
     )
     torch.testing.assert_close(out, ms_deform_attn_reference(value, SHAPES, locations, weights))
@@ -65,7 +65,7 @@ def test_locations_stay_fp32_under_autocast(monkeypatch):
         seen.append((value.dtype, locations.dtype))
         return ms_deform_attn_reference(value, spatial_shapes, locations, weights)
 
-    monkeypatch.setattr(mmcv_patches, 'ms_deform_attn', record)
+    monkeypatch.setattr(mmcv_msda, 'ms_deform_attn', record)
     module, inputs = make_module_and_inputs()
     with torch.autocast('cpu', torch.bfloat16):
         module(**inputs)
