@@ -1,5 +1,6 @@
 """Finding and reading config files, with errors that name the file and the line."""
 
+import copy
 import importlib.util
 import traceback
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ def merge_overrides(cfg: Config, overrides: Mapping) -> None:
     """
     for key, value in overrides.items():
         try:
-            cfg.merge_from_dict({key: value})
+            cfg.merge_from_dict({key: copy.deepcopy(value)})  # mmengine takes `_delete_` out of it
         except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
             raise ValueError(f'--cfg-options {key}={value}: {error}') from error
 

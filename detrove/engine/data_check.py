@@ -85,9 +85,18 @@ def _file_problems(dataset: Mapping, dataset_class, path: str) -> Iterator[str]:
         elif issubclass(dataset_class, (CocoDataset, CocoDetection)):
             yield from _coco_problems(file, f'{path}.ann_file')
     for kind, prefix in (dataset.get('data_prefix') or {}).items():
+        if kind == 'seg' and not _reads_maps(dataset, dataset_class):
+            continue  # inherited from a panoptic config
         folder = Path(_in_data_root(dataset, prefix or ''))
         if prefix and not folder.is_dir():
             yield f'{path}.data_prefix.{kind}: no folder {folder.absolute()}'
+
+
+def _reads_maps(dataset: Mapping, dataset_class) -> bool:
+    """Whether `data_prefix.seg` is used; mmdet's CocoDataset has it for configs that load semantic maps too."""
+    if dataset_class is not CocoDataset:
+        return True
+    return any(transform.get('with_seg') for transform in dataset.get('pipeline') or ())
 
 
 def _coco_problems(file: Path, path: str) -> Iterator[str]:

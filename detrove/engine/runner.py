@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from detrove.checkpoints import load_weights, read_checkpoint
 
+from .schedule import resolve_fractions
+
 
 def has_accelerator() -> bool:
     """Whether mmengine would train on a GPU or one of the other devices for which it has mixed precision."""
@@ -29,12 +31,12 @@ def build_runner(cfg: Config) -> Runner:
 
 @RUNNERS.register_module()
 class DetroveRunner(Runner):
-    """mmengine's Runner with four changes.
+    """mmengine's Runner with five changes.
 
     Several processes without a GPU talk through gloo. Checkpoints are read without running code from them,
     converted when they come from a paper's official repository, and what did not fit is reported in one list.
-    A dataset without images is an error. Hooks with a method `on_exit` have it called however training or
-    testing ends.
+    A dataset without images is an error. Floats in `param_scheduler` are fractions of the training. Hooks with a
+    method `on_exit` have it called however training or testing ends.
 
     With `partial_checkpoint_ok=False` in the config, as testing has it, a checkpoint that does not fill the
     model or was trained on other classes is an error.
@@ -69,6 +71,9 @@ class DetroveRunner(Runner):
             )
             model_wrapper_cfg = {**(model_wrapper_cfg or defaults), 'device_ids': None}
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_param_scheduler(self, scheduler):
+        return super().build_param_scheduler(resolve_fractions(scheduler, self.max_epochs, self.max_iters))
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
