@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 VERSION = runpy.run_path(str(ROOT / 'detrove' / 'version.py'))
 
-TESTS = ['pytest>=8', 'hypothesis>=6.100', 'ruff>=0.9']
+TESTS = ['pytest>=8', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9']
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
 
 # Python runs the line of a .pth file at every start, also where detrove_boot was deleted by hand. From 3.15

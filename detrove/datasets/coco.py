@@ -11,6 +11,8 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 
+from .categories import category_ids_of
+
 LAYOUT_HINT = (
     'Expected layout: <data_root>/<ann_file> and <data_root>/<data_prefix["img"]>/<file_name>; see '
     'data/README.md for each data set. tools/convert_dataset.py turns VOC and YOLO folders into it.'
@@ -120,31 +122,11 @@ class CocoDetection(BaseDetDataset):
             )
         if len(set(classes)) != len(classes):
             raise ValueError(f'classes names a class twice: {classes}')
-        absent = [name for name in classes if name not in in_file]
-        if absent:
-            raise ValueError(
-                f'{self.ann_file} does not have the classes {absent}.\n'
-                f'  classes in the config ({len(classes)}): {list(classes)}\n'
-                f'  categories in the file ({len(in_file)}): {in_file}\n'
-                f'Set metainfo=dict(classes=(...)) of the data sets to names from the file (a subset will '
-                f'do), and num_classes of the head to their number.'
-            )
+        cat_ids = category_ids_of(content, classes, source=self.ann_file)
         if list(classes) == list(CocoDataset.METAINFO['classes']):
             self._metainfo.setdefault('palette', CocoDataset.METAINFO['palette'])
 
         used = {annotation['category_id'] for annotation in content.get('annotations', [])}
-        ids_of = defaultdict(list)
-        for category in content['categories']:
-            ids_of[category['name']].append(category['id'])
-        for name in classes:
-            # Some exporters list a super-category under the same name and never use it.
-            ids_of[name] = [i for i in ids_of[name] if i in used] or ids_of[name][:1]
-            if len(ids_of[name]) > 1:
-                raise ValueError(
-                    f'{self.ann_file} uses several categories named {name!r} (ids {ids_of[name]}): merge '
-                    f'or rename them.'
-                )
-        cat_ids = [ids_of[name][0] for name in classes]
         unlisted = used - {category['id'] for category in content['categories']}
         if unlisted:
             raise ValueError(

@@ -70,6 +70,9 @@ class DetroveRunner(Runner):
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False),
             )
             model_wrapper_cfg = {**(model_wrapper_cfg or defaults), 'device_ids': None}
+            if self.cfg.get('sync_bn'):
+                self.logger.warning('sync_bn is left out: torch synchronises batch norms on GPUs only')
+                self.cfg.sync_bn = None
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_param_scheduler(self, scheduler):

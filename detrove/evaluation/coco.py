@@ -10,7 +10,9 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from .coco_format import category_ids_of, compact_prediction, read_coco_json, to_coco_results
+from detrove.datasets.categories import category_ids_of
+
+from .coco_format import compact_prediction, read_coco_json, to_coco_results
 
 STANDARD_MAX_DETS = 100
 AREAS = {

@@ -69,35 +69,6 @@ def read_coco_json(ann_file: str) -> dict:
     return {**content, 'annotations': annotations}
 
 
-def category_ids_of(content: Mapping, class_names: Sequence[str], *, source: str) -> list[int]:
-    """The category id of each class, found by name.
-
-    Args:
-        content: A COCO annotation file. Of several categories with one name, the one that annotations use
-            counts.
-        class_names: The classes of the dataset.
-        source: Name of the file, for messages.
-
-    Raises:
-        ValueError: If a class is not among the categories, or if several categories of its name are used.
-    """
-    used = {annotation['category_id'] for annotation in content['annotations']}
-    ids_by_name = {}
-    for category in content['categories']:
-        ids_by_name.setdefault(category['name'], []).append(category['id'])
-    for name, ids in ids_by_name.items():
-        ids_by_name[name] = [index for index in ids if index in used] or ids[:1]
-    wrong = [name for name in class_names if len(ids_by_name.get(name, ())) != 1]
-    if wrong:
-        raise ValueError(
-            f'classes of the dataset that are not exactly once among the categories of {source}: {wrong}\n'
-            f'  classes of the dataset: {list(class_names)}\n'
-            f'  categories in the file: {list(ids_by_name)}\n'
-            'Set metainfo=dict(classes=...) on the dataset to names in the file.'
-        )
-    return [ids_by_name[name][0] for name in class_names]
-
-
 def to_coco_results(predictions: Sequence[Mapping], category_ids: Sequence[int]) -> list[dict]:
     """Detections of many images as one list in COCO's result format.
 

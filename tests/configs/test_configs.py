@@ -1,6 +1,7 @@
 """Every config file builds its model, passes the checks that training makes, and says what the official one says."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,15 @@ from detrove.apis import build_model
 from detrove.checkpoints.deterministic import deterministic_images
 from detrove.engine.optim import RegexOptimWrapperConstructor
 
-CONFIGS = sorted(path.relative_to('configs').as_posix() for path in __import__('pathlib').Path('configs').rglob('*.py')
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py')
                  if '_base_' not in path.parts)
 
 # parameters, and (rate, decay) -> (tensors, values) of the official optimiser groups, both printed by the official code
 OFFICIAL = {
     'rtdetr_r18vd_8xb2-72e_coco': (20_184_464, {
-        (1e-5, 0): (46, 9_856), (1e-5, 1e-4): (23, 11_190_112), (1e-4, 0): (159, 35_504), (1e-4, 1e-4): (98, 8_948_992)}),
+        (1e-5, 0): (46, 9_856), (1e-5, 1e-4): (23, 11_190_112), (1e-4, 0): (159, 35_504),
+        (1e-4, 1e-4): (98, 8_948_992)}),
     'rtdetr_r34vd_8xb2-72e_coco': (31_441_668, {
         (1e-5, 0): (78, 17_280), (1e-5, 1e-4): (39, 21_290_848), (1e-4, 0): (177, 40_740),
         (1e-4, 1e-4): (110, 10_092_800)}),
@@ -34,7 +37,7 @@ OFFICIAL = {
 
 @pytest.fixture(params=CONFIGS)
 def config(request):
-    return Config.fromfile(request.config.rootpath / 'configs' / request.param)
+    return Config.fromfile(ROOT / 'configs' / request.param)
 
 
 def test_model_builds_and_predicts(config):
@@ -54,8 +57,8 @@ def test_model_builds_and_predicts(config):
 
 
 @pytest.mark.parametrize('name', OFFICIAL)
-def test_same_parameters_and_optimiser_groups_as_official(request, name):
-    config = Config.fromfile(request.config.rootpath / 'configs/rt_detr' / f'{name}.py')
+def test_same_parameters_and_optimiser_groups_as_official(name):
+    config = Config.fromfile(ROOT / 'configs/rt_detr' / f'{name}.py')
     model = build_model(config)
     parameters, expected = OFFICIAL[name]
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -68,3 +71,18 @@ def test_same_parameters_and_optimiser_groups_as_official(request, name):
         tensors, values = groups.get(key, (0, 0))
         groups[key] = tensors + len(group['params']), values + sum(p.numel() for p in group['params'])
     assert groups == expected
+
+
+def test_example_of_the_documents(tmp_path):
+    """The config that docs/custom_dataset.md tells users to write."""
+    text = (ROOT / 'docs/custom_dataset.md').read_text()
+    example = text.split('<!-- example config -->')[1].split('```python\n')[1].split('```')[0]
+    path = tmp_path / 'my_configs/example.py'
+    path.parent.mkdir()
+    path.write_text(example.replace("'../configs/", f"'{ROOT}/configs/"))
+    config = Config.fromfile(path)
+    assert [step.scale for step in config.train_pipeline if step.type == 'Resize'] == [(320, 320)]
+    assert config.train_dataloader.dataset.pipeline == config.train_pipeline
+    model = build_model(config)
+    assert model.num_classes == len(config.train_dataloader.dataset.metainfo.classes) == 3
+    RegexOptimWrapperConstructor(config.optim_wrapper, config.optim_wrapper.paramwise_cfg).parameter_groups(model)

@@ -1,6 +1,7 @@
 """The detector as a whole: a contract that every configuration of it must keep."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ from mmengine.structures import InstanceData
 
 from detrove.apis import build_model
 
-CONFIG = 'configs/rt_detr/rtdetr_nano_shapes.py'
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/rt_detr/rtdetr_nano_shapes.py'
+
+
+def make_model(options=None):
+    torch.manual_seed(0)
+    return build_model(CONFIG, {'model.decoder.num_layers': 3, **(options or {})})
 
 
 def make_sample(count, size_hw, seed=0, **metainfo):
@@ -27,9 +33,8 @@ def make_inputs(batch, height=96, width=96, seed=0):
 
 
 @pytest.fixture(scope='module')
-def built(request):
-    torch.manual_seed(0)
-    return build_model(request.config.rootpath / CONFIG)
+def built():
+    return make_model()
 
 
 @pytest.fixture
@@ -116,17 +121,17 @@ def test_denoising_changes_nothing_for_the_main_branch(model):
         torch.testing.assert_close(with_denoising[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_denoising_none_removes_it(request):
-    model = build_model(request.config.rootpath / CONFIG, {'model.denoising': None})
+def test_denoising_none_removes_it():
+    model = make_model({'model.denoising': None})
     assert model.denoising is None
     assert not any(name.startswith('denoising') for name in model.state_dict())
     losses = model.train().loss(make_inputs(2), [make_sample(2, (96, 96)), make_sample(0, (96, 96))])
     assert not any(name.startswith('dn') for name in losses)
 
 
-def test_fewer_decoder_layers_without_retraining(model, request):
+def test_fewer_decoder_layers_without_retraining(model):
     """The first two of three layers give what they give as auxiliary output in training."""
-    shorter = build_model(request.config.rootpath / CONFIG, {'model.decoder.eval_layers': 2})
+    shorter = make_model({'model.decoder.eval_layers': 2})
     shorter.load_state_dict(model.state_dict())
     inputs = make_inputs(1)
     with torch.no_grad():
@@ -137,9 +142,9 @@ def test_fewer_decoder_layers_without_retraining(model, request):
 
 
 @pytest.mark.parametrize('layers', [0, 4])
-def test_impossible_eval_layers_are_named(request, layers):
+def test_impossible_eval_layers_are_named(layers):
     with pytest.raises(ValueError, match=rf'eval_layers={layers} must lie between 1 and num_layers=3'):
-        build_model(request.config.rootpath / CONFIG, {'model.decoder.eval_layers': layers})
+        make_model({'model.decoder.eval_layers': layers})
 
 
 def test_fused_model_predicts_the_same(model):
@@ -166,8 +171,8 @@ def test_state_does_not_know_the_input_size(model):
     assert {name: value.shape for name, value in model.state_dict().items()} == before
 
 
-def test_building_leaves_the_config_alone(request):
-    config = Config.fromfile(request.config.rootpath / CONFIG)
+def test_building_leaves_the_config_alone():
+    config = Config.fromfile(CONFIG)
     before = copy.deepcopy(config.model.to_dict())
     build_model(config)
     assert config.model.to_dict() == before
@@ -180,8 +185,8 @@ def test_label_beyond_the_head_is_named(model):
         model.train().loss(make_inputs(1), [sample])
 
 
-def test_wrong_number_of_levels_is_named(request):
-    model = build_model(request.config.rootpath / CONFIG, {'model.num_levels': 2})
+def test_wrong_number_of_levels_is_named():
+    model = make_model({'model.num_levels': 2})
     with pytest.raises(ValueError, match='3 feature levels, but num_levels=2'):
         model.eval()._forward(make_inputs(1))
 
@@ -194,10 +199,9 @@ def test_half_precision_step(model):
     sum(losses.values()).backward()
 
 
-def test_learns_four_images_by_heart(request):
+def test_learns_four_images_by_heart():
     """A few hundred steps on four images: every object found, at nearly its place."""
-    torch.manual_seed(0)
-    model = build_model(request.config.rootpath / CONFIG).train()
+    model = make_model().train()
     inputs = make_inputs(4, 64, 64) * 0.2
     samples = [make_sample(count, (64, 64), seed=count) for count in (1, 2, 0, 1)]
     for image, sample in zip(inputs, samples, strict=True):
