@@ -24,7 +24,7 @@ model = dict(
         num_layers=2,
         layer=dict(type='DeformableDecoderLayer', feedforward_dims=192, num_heads=4, num_points=2)),
     bbox_head=dict(type='LayerwiseHead', num_classes=6),
-    denoising=dict(type='ContrastiveDenoising', num_queries=100),
+    denoising=dict(type='ContrastiveDenoising', num_queries=50),
     matcher=dict(type='HungarianMatcher'),
     criterion=dict(
         type='DETRCriterion',

@@ -75,7 +75,9 @@ def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
             f'{path} holds more than weights, and opening it could run code: {reason.strip()} '
             'If you trust where it comes from, pass --allow-unsafe-checkpoint (allow_unsafe=True in Python).'
         ) from error
-    except (EOFError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    except (EOFError, OSError, RuntimeError) as error:
         first_line = str(error).partition('\n')[0] or type(error).__name__
         raise ValueError(f'{path} is damaged or not a PyTorch checkpoint: {first_line}') from error
     if not isinstance(checkpoint, dict):

@@ -20,7 +20,8 @@ def options(tmp_path_factory):
         'dataset.type': 'CocoDetection', 'dataset.data_root': f'{root}/', 'num_workers': 0,
         'persistent_workers': False, 'batch_size': 3}.items()]
     changes += [f'{phase}_evaluator.ann_file={root}/annotations/val.json' for phase in ('val', 'test')]
-    return ['--cfg-options', *changes, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    return ['--cfg-options', *changes, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+            'default_hooks.checkpoint.interval=1']
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +44,8 @@ def test_fused_model_gives_the_same_detections(work_dir, options, tmp_path):
     found = {}
     for name, flags in {'plain': [], 'fused': ['--fuse']}.items():
         out = tmp_path / f'{name}.json'
-        arguments = ['test', CONFIG, str(work_dir / 'epoch_1.pth'), '--work-dir', str(tmp_path / name), '--out', str(out)]
+        checkpoint = str(work_dir / 'epoch_1.pth')
+        arguments = ['test', CONFIG, checkpoint, '--work-dir', str(tmp_path / name), '--out', str(out)]
         assert main([*arguments, *flags, *options]) == 0
         found[name] = json.loads(out.read_text())
     assert len(found['plain']) == len(found['fused']) == 3 * 100
