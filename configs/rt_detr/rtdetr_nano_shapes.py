@@ -32,7 +32,7 @@ model = dict(
         weight_class=4.0),  # 1 on COCO with a pretrained backbone; from scratch classes lag behind boxes
     test_cfg=dict(max_per_img=100))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=27, val_interval=9)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=8)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -54,5 +54,5 @@ param_scheduler = [
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
 ]
-default_hooks = dict(checkpoint=dict(interval=9))
+default_hooks = dict(checkpoint=dict(interval=8))
 randomness = dict(seed=0)

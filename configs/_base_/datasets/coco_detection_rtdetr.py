@@ -77,6 +77,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoEvaluation', ann_file=data_root + 'annotations/instances_val2017.json', metric=['bbox']
-)
+    type='CocoEvaluation',
+    ann_file=data_root + 'annotations/instances_val2017.json',
+    metric=['bbox'],
+    max_dets=300)  # as many as the model gives; AP at 100 is shown too
 test_evaluator = val_evaluator
