@@ -12,6 +12,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
+from detrove.compat.safe_load import allow_mmengine_checkpoints
+
 _SIZE_MISMATCH = re.compile(
     r'size mismatch for (\S+): copying a param with shape (.*?) from checkpoint, '
     r'the shape in current model is (.*)\.$',
@@ -65,6 +67,7 @@ def _local_path(filename: str) -> str:
 
 
 def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
+    allow_mmengine_checkpoints()
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=not allow_unsafe)
     except pickle.UnpicklingError as error:

@@ -5,8 +5,9 @@ safe globals contains ``getattr``, which can reach any attribute of anything tha
 to the four methods that a pickled HistoryBuffer refers to.
 """
 
+import functools
+
 _STATISTICS = ('min', 'max', 'current', 'mean')
-_registered = False
 
 
 def after_import(checkpoint_module) -> None:
@@ -15,15 +16,21 @@ def after_import(checkpoint_module) -> None:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Mark what mmengine's checkpoints contain as safe for torch. Idempotent; imports torch and mmengine."""
-    global _registered
-    if _registered:
-        return
+    """Mark what mmengine's checkpoints contain as safe for torch. Imports torch and mmengine.
+
+    To be called before each load: onedl's mmengine takes these objects off torch's list after loads of its own.
+    """
+    from torch.serialization import add_safe_globals
+
+    add_safe_globals(_safe_objects())
+
+
+@functools.cache
+def _safe_objects() -> list:
     from pickle import UnpicklingError
 
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
-    from torch.serialization import add_safe_globals
 
     def history_buffer_method(owner, name):
         if owner is HistoryBuffer and name in _STATISTICS:
@@ -43,15 +50,12 @@ def allow_mmengine_checkpoints() -> None:
     dtype_classes = {
         type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'uint8', 'uint32', 'float32', 'float64')
     }
-    add_safe_globals(
-        [
-            HistoryBuffer,
-            np.ndarray,
-            np.dtype,
-            slice,
-            (history_buffer_method, 'builtins.getattr'),
-            *multiarray,
-            *dtype_classes,
-        ]
-    )
-    _registered = True
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        slice,
+        (history_buffer_method, 'builtins.getattr'),
+        *multiarray,
+        *dtype_classes,
+    ]

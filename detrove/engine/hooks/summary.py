@@ -99,15 +99,16 @@ class SummaryHook(Hook):
 
     def _draw_row(self, runner, sample, out_file: Path) -> None:
         options = {}
+        image = mmcv.imread(sample.img_path, channel_order='rgb')
         if 'pred_instances' in sample:
+            _clip_boxes(sample.pred_instances, image.shape[:2])
             options['pred_score_thr'] = self.score_thr
-            _clip_boxes(sample.pred_instances, sample.ori_shape)
             truth = _true_instances(runner.val_dataloader.dataset, sample.img_path)
             if truth is not None:
                 sample.gt_instances = truth
         runner.visualizer.add_datasample(
             'summary',
-            mmcv.imread(sample.img_path, channel_order='rgb'),
+            image,
             data_sample=sample,
             out_file=str(out_file),
             **options,
