@@ -11,8 +11,6 @@ from .config_file import merge_overrides, read_config, walk_typed
 from .data_check import data_problems, path_problems
 from .signatures import ALL_REGISTRIES, accepted_arguments, find_registered, registered_names, suggest
 
-_REGISTERING = ('detrove.datasets', 'detrove.evaluation', 'detrove.projects')
-
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
     'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'compile', 'custom_imports',
@@ -78,8 +76,8 @@ def load_config(name: str, overrides: Mapping | None = None) -> Config:
         ValueError: If the file cannot be read, or an override names a setting that does not exist; with the
             nearest name.
     """
-    for module in _REGISTERING:  # also where a config's own custom_imports replace those of the base config
-        importlib.import_module(module)
+    # registers every module, also where a config's own custom_imports replace those of the base config
+    importlib.import_module('detrove.projects')
     cfg = read_config(name)
     problems = [problem for key in overrides or {} for problem in _override_problems(cfg, key)]
     _raise('--cfg-options', problems)
