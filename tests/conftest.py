@@ -78,9 +78,13 @@ def write_package(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_default_scope():
-    """mmengine's Runner leaves its scope behind in the process, where later tests would build in it."""
+def no_traces_of_a_runner():
+    """mmengine's Runner leaves its scope and its logger behind in the process.
+
+    Later tests would build in that scope, and a runner of the same second would share the logger, which writes where
+    standard output was when it was made.
+    """
     yield
-    DefaultScope = sys.modules['mmengine.registry'].DefaultScope if 'mmengine.registry' in sys.modules else None
-    if DefaultScope is not None:
-        DefaultScope._instance_dict.clear()
+    for module, name in (('mmengine.registry', 'DefaultScope'), ('mmengine.logging', 'MMLogger')):
+        if module in sys.modules:
+            getattr(sys.modules[module], name)._instance_dict.clear()

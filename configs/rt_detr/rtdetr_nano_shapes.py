@@ -55,4 +55,5 @@ custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
 ]
 default_hooks = dict(checkpoint=dict(interval=8))
+channels_last = True
 randomness = dict(seed=0)

@@ -13,7 +13,7 @@ from .signatures import ALL_REGISTRIES, accepted_arguments, find_registered, reg
 
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
-    'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'compile', 'custom_imports',
+    'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'channels_last', 'compile', 'custom_imports',
     'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'partial_checkpoint_ok',
     'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends',
 }  # fmt: skip
