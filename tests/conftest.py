@@ -88,3 +88,16 @@ def no_traces_of_a_runner():
     for module, name in (('mmengine.registry', 'DefaultScope'), ('mmengine.logging', 'MMLogger')):
         if module in sys.modules:
             getattr(sys.modules[module], name)._instance_dict.clear()
+
+
+@pytest.fixture
+def make_memory():
+    """Tokens (B, S, C) and level shapes -> `Memory`, through the maps that a neck would give."""
+    from detrove.layers import flatten_levels
+
+    def make(tokens, spatial_shapes, image_sizes_hw=None, input_hw=None):
+        maps = tokens.split([height * width for height, width in spatial_shapes], dim=1)
+        feats = [level.transpose(1, 2).unflatten(2, hw) for level, hw in zip(maps, spatial_shapes, strict=True)]
+        return flatten_levels(feats, image_sizes_hw, input_hw)
+
+    return make

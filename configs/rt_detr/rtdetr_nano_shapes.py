@@ -22,6 +22,7 @@ model = dict(
     decoder=dict(
         type='DETRDecoder',
         num_layers=2,
+        position=dict(type='BoxPosition'),
         layer=dict(type='DeformableDecoderLayer', feedforward_dims=192, num_heads=4, num_points=2)),
     bbox_head=dict(type='LayerwiseHead', num_classes=6),
     denoising=dict(type='ContrastiveDenoising', num_queries=50),

@@ -37,6 +37,7 @@ model = dict(
     decoder=dict(
         type='DETRDecoder',
         num_layers=6,
+        position=dict(type='BoxPosition'),
         eval_layers=None,
         layer=dict(type='DeformableDecoderLayer', feedforward_dims=1024, num_heads=8, num_points=4)),
     bbox_head=dict(type='LayerwiseHead', num_classes=80),

@@ -1,4 +1,7 @@
-"""Hungarian matching of all layers and images at once."""
+"""Hungarian matching of all layers, branches, groups and images at once."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,66 +14,91 @@ from detrove.layers.targets import BatchTargets
 from detrove.ops.boxes import box_cxcywh_to_xyxy, pairwise_giou
 
 
+class MatchSet(NamedTuple):
+    """Consecutive queries that are matched by themselves.
+
+    num_queries; targets_per_object: queries that each object gets.
+    """
+
+    num_queries: int
+    targets_per_object: int = 1
+
+
 @TASK_UTILS.register_module()
 class HungarianMatcher:
     """One query for each object, so that the summed cost of class, L1 and GIoU is least.
 
-    DETR (Carion et al. 2020), section 3.1, with the focal class cost of Deformable DETR. The costs of all layers and
-    images are one tensor, copied to the host once.
+    DETR (Carion et al. 2020), section 3.1, with the focal class cost of Deformable DETR. The costs of all sets of
+    queries and images are one tensor, copied to the host once.
 
     Args:
         cost_class, cost_bbox, cost_giou: weights of the three costs.
         alpha, gamma: of the focal class cost.
+        iou_eps: added to the denominators of the GIoU.
     """
 
     def __init__(self, *, cost_class: float = 2.0, cost_bbox: float = 5.0, cost_giou: float = 2.0,
-                 alpha: float = 0.25, gamma: float = 2.0):
+                 alpha: float = 0.25, gamma: float = 2.0, iou_eps: float = 0.0):
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
         self.alpha = alpha
         self.gamma = gamma
+        self.iou_eps = iou_eps
 
     @torch.no_grad()
-    def __call__(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets) -> Tensor:
-        """Match every layer and image by itself.
+    def __call__(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
+                 sets: Sequence[MatchSet], class_agnostic: Tensor | None = None) -> Tensor:
+        """Match every set of queries and image by itself.
 
         Args:
-            logits: (L, B, Q, num_classes).
-            boxes_cxcywh: (L, B, Q, 4), normalised.
+            logits: (B, R, num_classes), all sets one behind the other.
+            boxes_cxcywh: (B, R, 4), normalised.
             targets: M objects at most in each of B images.
+            sets: their sizes sum to R.
+            class_agnostic: (R,) bool, queries for which every object is class 0; None for no such queries.
 
         Returns:
-            matched_gt (L, B, Q) int64: the index of the query's object in its image, -1 without one.
+            matched_gt (B, R) int64: the index of the query's object in its image, -1 without one.
 
         Raises:
             FloatingPointError: if a prediction is NaN or infinite.
         """
-        costs = self.cost_matrix(at_least_fp32(logits), at_least_fp32(boxes_cxcywh), targets).cpu().numpy()
-        matched = np.full(costs.shape[:3], -1, dtype=np.int64)
+        costs = self.cost_matrix(at_least_fp32(logits), at_least_fp32(boxes_cxcywh), targets, class_agnostic)
+        costs = costs.cpu().numpy()
+        matched = np.full(costs.shape[:2], -1, dtype=np.int64)
         for image, count in enumerate(targets.counts):
-            if count and not np.isfinite(costs[:, image, :, :count]).all():
+            if count and not np.isfinite(costs[image, :, :count]).all():
                 raise FloatingPointError(self._describe_invalid(logits, boxes_cxcywh, image))
-            for layer in range(len(costs) if count else 0):
-                query, gt = linear_sum_assignment(costs[layer, image, :, :count])
-                matched[layer, image, query] = gt
+            end = 0
+            for part in sets if count else ():
+                start, end = end, end + part.num_queries
+                cost = np.tile(costs[image, start:end, :count], part.targets_per_object)
+                query, gt = linear_sum_assignment(cost)
+                matched[image, start + query] = gt % count
         return torch.from_numpy(matched).to(logits.device, non_blocking=True)
 
-    def cost_matrix(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets) -> Tensor:
-        """Cost of each query for each object (L, B, Q, M); columns of padded objects mean nothing."""
-        layers, _, num_queries, _ = logits.shape
-        labels = targets.labels[None, :, None].expand(layers, -1, num_queries, -1)
-        prob = logits.gather(-1, labels).sigmoid()
+    def cost_matrix(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
+                    class_agnostic: Tensor | None = None) -> Tensor:
+        """Cost of each query for each object (B, R, M); columns of padded objects mean nothing. Arguments as above."""
+        prob = self.probability_of_targets(logits, targets, class_agnostic)
         eps = 1e-8
         positive = self.alpha * (1 - prob) ** self.gamma * -(prob + eps).log()
         negative = (1 - self.alpha) * prob ** self.gamma * -(1 - prob + eps).log()
-        gt_boxes = targets.boxes_cxcywh[None].expand(layers, -1, -1, -1)
-        l1 = torch.cdist(boxes_cxcywh.flatten(0, 1), gt_boxes.flatten(0, 1), p=1).unflatten(0, logits.shape[:2])
-        giou = pairwise_giou(box_cxcywh_to_xyxy(boxes_cxcywh), box_cxcywh_to_xyxy(gt_boxes))
+        l1 = torch.cdist(boxes_cxcywh, targets.boxes_cxcywh.to(boxes_cxcywh.dtype), p=1)
+        giou = pairwise_giou(box_cxcywh_to_xyxy(boxes_cxcywh), box_cxcywh_to_xyxy(targets.boxes_cxcywh), self.iou_eps)
         return self.cost_bbox * l1 + self.cost_class * (positive - negative) - self.cost_giou * giou
 
     @staticmethod
+    def probability_of_targets(logits: Tensor, targets: BatchTargets, class_agnostic: Tensor | None) -> Tensor:
+        """Score that each query gives to the class of each object: (B, R, M)."""
+        labels = targets.labels[:, None].expand(-1, logits.shape[1], -1)
+        if class_agnostic is not None:
+            labels = labels.masked_fill(class_agnostic[:, None], 0)
+        return logits.gather(-1, labels).sigmoid()
+
+    @staticmethod
     def _describe_invalid(logits: Tensor, boxes: Tensor, image: int) -> str:
-        parts = [name for name, x in (('class logits', logits), ('boxes', boxes)) if not x[:, image].isfinite().all()]
+        parts = [name for name, x in (('class logits', logits), ('boxes', boxes)) if not x[image].isfinite().all()]
         return (f'matching stopped: image {image} of the batch has non-finite {" and ".join(parts) or "costs"}. '
                 f'Look for a learning rate that is too high, fp16 overflow (use bf16) or non-finite input values.')

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .class_rows import select_coco_rows
 from .loading import load_weights, read_checkpoint, unwrap_state_dict
 
 KeyMap = Iterable[tuple[str, str | None]]
@@ -15,11 +16,11 @@ KeyMap = Iterable[tuple[str, str | None]]
 
 @dataclass(frozen=True)
 class Converter:
-    """An official layout: its name, keys that only it has, and the function that renames a state dict in place."""
+    """An official layout: its name, keys that only it has, and the function that converts a state dict in place."""
 
     name: str
     marks: tuple[str, ...]
-    convert: Callable[[dict], None]
+    convert: Callable[[dict, nn.Module], None]
 
     def recognises(self, state_dict: dict) -> bool:
         return all(mark in state_dict for mark in self.marks)
@@ -29,9 +30,12 @@ _CONVERTERS: list[Converter] = []
 
 
 def register_converter(name: str, marks: tuple[str, ...]):
-    """Decorator: `convert(state_dict)` renames the keys of the layout `name`, known by having all keys in `marks`."""
+    """Decorator: `convert(state_dict, model)` changes a state dict of the layout `name` into one for `model`, in place.
 
-    def register(convert: Callable[[dict], None]):
+    The layout is known by having all keys in `marks`; the first that was registered and fits is taken.
+    """
+
+    def register(convert: Callable[[dict, nn.Module], None]):
         _CONVERTERS.append(Converter(name, marks, convert))
         return convert
 
@@ -80,7 +84,8 @@ def convert_while_loading(module: nn.Module, state_dict: dict, prefix: str, *_) 
     if converter is None:
         return
     weights = dict(weights)
-    converter.convert(weights)
+    converter.convert(weights, module)
+    select_coco_rows(weights, module)
     state_dict.clear()
     state_dict.update(weights)
 

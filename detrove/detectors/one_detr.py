@@ -1,5 +1,6 @@
 """The DETR that every paper here is a configuration of."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,63 +12,79 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from detrove.checkpoints import convert_while_loading
-from detrove.layers import QueryBranch, collate_targets, fuse_for_inference
+from detrove.layers import QueryBranch, collate_targets, flatten_levels, fuse_for_inference
 from detrove.layers.decoder import DecoderOutput
-from detrove.layers.denoising import DenoisingQueries
+from detrove.layers.memory import Memory
+from detrove.layers.query_branches import BranchQueries
 from detrove.layers.query_selection import SelectedQueries
 from detrove.layers.targets import BatchTargets
+from detrove.losses.set_prediction import PredictionSet, set_losses
 from detrove.ops.boxes import box_cxcywh_to_xyxy
+
+Sizes = Sequence[tuple[int, int]]
 
 
 class DETROutputs(NamedTuple):
-    """What one pass gives: the decoder's predictions for all branches, the encoder's, and the branches."""
+    """What one pass gives: the decoder's predictions for all branches, the main selection, and the branches."""
 
     decoder: DecoderOutput
     encoder: SelectedQueries
-    denoising: DenoisingQueries | None
-    branches: list[QueryBranch]
+    branches: list[BranchQueries]
 
 
 @MODELS.register_module()
 class OneDETR(BaseDetector):
-    """backbone -> neck -> query selection -> decoder -> heads, in training with further query branches and losses.
+    """backbone -> neck -> encoder -> query selection -> decoder -> heads, in training with further query branches.
 
     Args:
         backbone: config of a backbone with multi-level outputs.
         neck: config of the neck, or a list of configs applied one after the other; ends in `num_levels` maps of
             `embed_dims` channels.
+        encoder: config of an encoder over all levels; None for none (RT-DETR).
         query_selection, decoder, bbox_head: configs of those parts. They are handed `embed_dims`, `num_levels`,
             `num_classes` and `num_layers` as far as they take them and do not set them, so that each number stands
             once: `bbox_head.num_classes`, `decoder.num_layers`.
-        denoising: config of the denoising branch; None for none.
+        denoising, one_to_many, groups: configs of the branches that exist in training only; None for none.
         matcher, criterion: configs; only used in training.
+        encoder_criterion: config of another criterion for the encoder's predictions; None for the same.
         embed_dims: channels of queries and memory.
         num_levels: number of feature levels.
+        padding_mask: tell image from padding, for models on images of different sizes in a batch; boxes are then
+            normalised by each image's own size. False takes the whole input as image (RT-DETR).
         test_cfg: dict(max_per_img=...): detections kept per image.
     """
 
     def __init__(self, *, backbone: dict, neck: dict | list[dict], query_selection: dict, decoder: dict,
-                 bbox_head: dict, matcher: dict, criterion: dict, denoising: dict | None = None,
-                 embed_dims: int = 256, num_levels: int = 3, test_cfg: dict | None = None,
+                 bbox_head: dict, matcher: dict, criterion: dict, encoder: dict | None = None,
+                 encoder_criterion: dict | None = None, denoising: dict | None = None,
+                 one_to_many: dict | None = None, groups: dict | None = None, embed_dims: int = 256,
+                 num_levels: int = 3, padding_mask: bool = False, test_cfg: dict | None = None,
                  train_cfg: dict | None = None, data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        num_classes = bbox_head['num_classes']
+        self.num_classes = bbox_head['num_classes']
         dims = dict(embed_dims=embed_dims)
+        classes = dict(num_classes=self.num_classes, **dims)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.query_selection = MODELS.build(query_selection, default_args=dict(num_classes=num_classes, **dims))
-        self.decoder = MODELS.build(decoder, default_args=dict(num_levels=num_levels, **dims))
-        self.bbox_head = MODELS.build(bbox_head, default_args=dict(num_layers=self.decoder.num_layers, **dims))
-        self.denoising = None
-        if denoising is not None:
-            self.denoising = MODELS.build(denoising, default_args=dict(num_classes=num_classes, **dims))
+        self.encoder = self._build(encoder, num_levels=num_levels, **dims)
+        self.query_selection = self._build(query_selection, **classes)
+        self.decoder = self._build(decoder, num_levels=num_levels, **dims)
+        self.bbox_head = self._build(bbox_head, num_layers=self.decoder.num_layers, **dims)
+        self.denoising = self._build(denoising, **classes)
+        self.one_to_many = self._build(one_to_many, **classes)
+        self.groups = self._build(groups, selection=query_selection, **classes)
         self.matcher = TASK_UTILS.build(matcher)
-        self.criterion = MODELS.build(criterion)
-        self.num_classes = num_classes
+        self.criterion = self._build(criterion)
+        self.encoder_criterion = self._build(encoder_criterion)
         self.num_levels = num_levels
+        self.padding_mask = padding_mask
         self.max_per_img = (test_cfg or {}).get('max_per_img', 300)
         self.register_load_state_dict_pre_hook(convert_while_loading)
+
+    @staticmethod
+    def _build(cfg: dict | None, **defaults) -> nn.Module | None:
+        return None if cfg is None else MODELS.build(cfg, default_args=defaults)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """batch_inputs (B, 3, H, W), normalised -> feature maps, finest first."""
@@ -76,22 +93,48 @@ class OneDETR(BaseDetector):
             raise ValueError(f'the neck gives {len(feats)} feature levels, but num_levels={self.num_levels}.')
         return feats
 
-    def decode(self, batch_inputs: Tensor, targets: BatchTargets | None = None) -> DETROutputs:
-        """Run the network; denoising queries are added when the model trains and has targets."""
+    def decode(self, batch_inputs: Tensor, targets: BatchTargets | None = None,
+               image_sizes_hw: Sizes | None = None) -> DETROutputs:
+        """Run the network; further branches are added when the model trains and has targets.
+
+        Args:
+            batch_inputs: (B, 3, H, W), normalised and padded.
+            targets: the objects, in training.
+            image_sizes_hw: size of each image inside the input, for models with `padding_mask`; None if none is padded.
+        """
         feats = self.extract_feat(batch_inputs)
-        spatial_shapes = tuple((int(feat.shape[-2]), int(feat.shape[-1])) for feat in feats)
-        memory = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], dim=1)
-        selected = self.query_selection(memory, spatial_shapes)
-        query, reference_unact = selected.content, selected.reference_unact
-        branches = [QueryBranch('main', query.shape[1])]
-        denoising = None
-        if self.training and self.denoising is not None and targets is not None:
-            denoising = self.denoising(targets)
-            branches.append(denoising.branch)
-            query = torch.cat([query, denoising.content.to(query.dtype)], dim=1)
-            reference_unact = torch.cat([reference_unact, denoising.reference_unact], dim=1)
-        decoded = self.decoder(query, reference_unact, memory, spatial_shapes, self.bbox_head, branches)
-        return DETROutputs(decoded, selected, denoising, branches)
+        memory = flatten_levels(feats, image_sizes_hw if self.padding_mask else None, tuple(batch_inputs.shape[-2:]))
+        if self.encoder is not None:
+            memory = self.encoder(memory)
+        selected, branches = self._make_queries(memory, targets if self.training else None)
+        content, reference_unact, position = (
+            None if parts[0] is None else torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+            for parts in zip(*((x.content, x.reference_unact, x.position) for x in branches), strict=True))
+        decoded = self.decoder(content, reference_unact, position, memory, self.bbox_head, [x.branch for x in branches])
+        return DETROutputs(decoded, selected, branches)
+
+    def _make_queries(self, memory: Memory,
+                      targets: BatchTargets | None) -> tuple[SelectedQueries, list[BranchQueries]]:
+        """The main selection, and the queries of all branches, main first; `targets` None for the main branch alone."""
+        encoded = self.query_selection.encode(memory)
+        further = self.one_to_many.num_ranked if self.one_to_many is not None and targets is not None else 0
+        selected = self.query_selection(memory, encoded, further)
+        if further:
+            selected, next_ranked = selected.split(self.query_selection.num_queries)
+        main = QueryBranch('main', selected.reference_unact.shape[1])
+        branches = [BranchQueries(main, selected.content, selected.reference_unact, selected.position,
+                                  proposals=selected if selected.logits is not None else None)]
+        if targets is None:
+            return selected, branches
+        if self.groups is not None:
+            branches.append(self.groups(memory))
+        if self.one_to_many is not None:
+            branches.append(self.one_to_many(memory, encoded, next_ranked if further else None))
+        if self.denoising is not None:
+            noised = self.denoising(targets)
+            branches.append(noised._replace(content=noised.content.to(selected.content.dtype),
+                                            position=self.query_selection.position_of(noised.reference_unact)))
+        return selected, branches
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> dict[str, Tensor]:
         """Losses of one batch.
@@ -101,39 +144,37 @@ class OneDETR(BaseDetector):
             batch_data_samples: B samples whose `gt_instances` hold boxes xyxy in pixels of the input, and labels.
 
         Returns:
-            Scalars `loss_cls`, `loss_bbox`, `loss_giou` of the last decoder layer; those of layer i under `d{i}.`,
-            of the encoder under `enc.`, of the denoising branch under `dn.`.
+            Scalars `loss_cls`, `loss_bbox`, `loss_giou` of the last decoder layer; those of layer i under `d{i}.`, of
+            the encoder under `enc.`; the same of other branches behind `dn.` (denoising), `o2m.` (one-to-many) and
+            `group.`.
         """
-        targets = collate_targets(batch_data_samples, tuple(batch_inputs.shape[-2:]), self.num_classes,
-                                  batch_inputs.device)
-        outputs = self.decode(batch_inputs, targets)
+        sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
+        targets = collate_targets(batch_data_samples, sizes_hw, self.num_classes, batch_inputs.device)
+        outputs = self.decode(batch_inputs, targets, sizes_hw)
         with torch.autocast(batch_inputs.device.type, enabled=False):
             return self.compute_losses(outputs, targets)
 
     def compute_losses(self, outputs: DETROutputs, targets: BatchTargets) -> dict[str, Tensor]:
-        """Match the main branch of every layer and of the encoder, then apply the criterion to each branch."""
-        num_objects = outputs.decoder.logits.new_tensor(float(targets.total))
-        num_objects = reduce_mean(num_objects).clamp(min=1)
-        sizes = [branch.num_queries for branch in outputs.branches]
+        """Match all layers of all branches and of the encoder, then apply the criterion to each."""
+        num_objects = reduce_mean(outputs.decoder.logits.new_tensor(float(targets.total))).clamp(min=1)
+        sizes = [part.branch.num_queries for part in outputs.branches]
         logits = outputs.decoder.logits.split(sizes, dim=2)
         boxes = outputs.decoder.boxes_cxcywh.split(sizes, dim=2)
-        main_logits = torch.cat([logits[0], outputs.encoder.logits[None]])
-        main_boxes = torch.cat([boxes[0], outputs.encoder.boxes_cxcywh[None]])
-        matched_gt = self.matcher(main_logits, main_boxes, targets)
-        names = [f'd{i}.' for i in range(len(logits[0]) - 1)] + ['']
-        losses = self._name_layers(self.criterion(main_logits, main_boxes, matched_gt, targets, num_objects),
-                                   [*names, 'enc.'])
-        if outputs.denoising is not None:
-            branch = outputs.denoising.branch
-            values = self.criterion(logits[1], boxes[1], outputs.denoising.matched_gt[None], targets,
-                                    num_objects * branch.num_groups)
-            losses |= self._name_layers(values, [f'{branch.name}.{name}' for name in names])
-        return losses
+        sets = []
+        for part, part_logits, part_boxes in zip(outputs.branches, logits, boxes, strict=True):
+            copies = self._copies_of_objects(part.branch)
+            sets.append(PredictionSet(part.branch, part_logits, part_boxes, part.matched_gt, copies))
+            if part.proposals is not None:
+                found = part.proposals
+                sets.append(PredictionSet(part.branch, found.logits[None], found.boxes_cxcywh[None], None, copies,
+                                          from_encoder=True, class_agnostic=found.class_agnostic))
+        return set_losses(sets, targets, num_objects, self.matcher, self.criterion, self.encoder_criterion)
 
-    @staticmethod
-    def _name_layers(values: dict[str, Tensor], prefixes: list[str]) -> dict[str, Tensor]:
-        return {prefix + name: value for name, layers in values.items()
-                for prefix, value in zip(prefixes, layers.unbind(), strict=True)}
+    def _copies_of_objects(self, branch: QueryBranch) -> int:
+        """How often an object counts in the losses of a branch; the main one is a group among the groups."""
+        if branch.name in ('main', 'group'):
+            return 1 if self.groups is None else self.groups.num_groups
+        return branch.num_groups * branch.targets_per_object
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample],
                 rescale: bool = True) -> list[DetDataSample]:
@@ -147,13 +188,13 @@ class OneDETR(BaseDetector):
         Returns:
             The samples with `pred_instances`: bboxes (N, 4) xyxy, not clipped to the image, scores and labels (N,).
         """
-        decoded = self.decode(batch_inputs).decoder
+        sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
+        decoded = self.decode(batch_inputs, image_sizes_hw=sizes_hw).decoder
         scores, labels, boxes_cxcywh = self.select_detections(decoded)
-        height, width = batch_inputs.shape[-2:]
         boxes_xyxy = box_cxcywh_to_xyxy(boxes_cxcywh)
-        scale = boxes_xyxy.new_tensor([width, height])
         results = []
-        for i, sample in enumerate(batch_data_samples):
+        for i, (sample, (height, width)) in enumerate(zip(batch_data_samples, sizes_hw, strict=True)):
+            scale = boxes_xyxy.new_tensor([width, height])
             factor = scale / scale.new_tensor(self._scale_factor(sample)) if rescale else scale
             results.append(InstanceData(bboxes=boxes_xyxy[i] * factor.repeat(2), scores=scores[i], labels=labels[i]))
         return self.add_pred_to_datasample(batch_data_samples, results)
@@ -166,6 +207,13 @@ class OneDETR(BaseDetector):
         query = torch.div(index, self.num_classes, rounding_mode='floor')
         return scores, labels, decoded.boxes_cxcywh[-1].gather(1, query[..., None].expand(-1, -1, 4))
 
+    def _image_sizes(self, batch_inputs: Tensor, data_samples: list[DetDataSample]) -> Sizes:
+        """(height, width) that boxes of each image are normalised by: its own size, or the input's."""
+        input_hw = tuple(batch_inputs.shape[-2:])
+        if not self.padding_mask:
+            return [input_hw] * len(data_samples)
+        return [tuple(sample.metainfo.get('img_shape', input_hw)[:2]) for sample in data_samples]
+
     @staticmethod
     def _scale_factor(sample: DetDataSample) -> tuple[float, float]:
         factor = sample.metainfo.get('scale_factor')
@@ -176,7 +224,8 @@ class OneDETR(BaseDetector):
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None):
         """logits (B, Q, num_classes) and boxes_cxcywh (B, Q, 4) of the last layer."""
-        decoded = self.decode(batch_inputs).decoder
+        sizes_hw = None if batch_data_samples is None else self._image_sizes(batch_inputs, batch_data_samples)
+        decoded = self.decode(batch_inputs, image_sizes_hw=sizes_hw).decoder
         return decoded.logits[-1], decoded.boxes_cxcywh[-1]
 
     def fuse_for_inference(self) -> nn.Module:

@@ -13,8 +13,8 @@ from .signatures import ALL_REGISTRIES, accepted_arguments, find_registered, reg
 
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
-    'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'channels_last', 'compile', 'custom_imports',
-    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'partial_checkpoint_ok',
+    'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'channels_last', 'compile',
+    'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'partial_checkpoint_ok',
     'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends',
 }  # fmt: skip
 RUNNER_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | _FURTHER_KEYS

@@ -2,20 +2,24 @@
 
 from .batch_augments import BatchRandomChoiceResize
 from .conv import ConvNormAct, RepVGGBlock, build_activation, fuse_for_inference
-from .decoder import DecoderOutput, DeformableDecoderLayer, DETRDecoder
+from .decoder import DecoderOutput, DETRDecoder
+from .decoder_layer import DeformableDecoderLayer
 from .deformable_attention import MSDeformableAttention
-from .denoising import ContrastiveDenoising, DenoisingQueries
+from .denoising import ContrastiveDenoising
+from .encoder import DeformableEncoder
 from .head import LayerwiseHead
+from .memory import Memory, flatten_levels
 from .mlp import MLP
-from .query_branches import QueryBranch
-from .query_selection import SelectedQueries, TopKQuerySelection
+from .query_branches import BranchQueries, GroupBranch, OneToManyBranch, QueryBranch
+from .query_position import BoxPosition, SineBoxPosition
+from .query_selection import LearnedQueries, SelectedQueries, TopKQuerySelection
 from .self_attention import BranchSelfAttention
 from .targets import BatchTargets, collate_targets
 
 __all__ = [
-    'MLP', 'BatchRandomChoiceResize', 'BatchTargets', 'BranchSelfAttention', 'ContrastiveDenoising', 'ConvNormAct',
-    'DETRDecoder',
-    'DecoderOutput', 'DeformableDecoderLayer', 'DenoisingQueries', 'LayerwiseHead', 'MSDeformableAttention',
-    'QueryBranch', 'RepVGGBlock', 'SelectedQueries', 'TopKQuerySelection', 'build_activation', 'collate_targets',
-    'fuse_for_inference',
+    'BatchRandomChoiceResize', 'BatchTargets', 'BoxPosition', 'BranchQueries', 'BranchSelfAttention',
+    'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder', 'DecoderOutput', 'DeformableDecoderLayer',
+    'DeformableEncoder', 'GroupBranch', 'LayerwiseHead', 'LearnedQueries', 'MLP', 'MSDeformableAttention',
+    'Memory', 'OneToManyBranch', 'QueryBranch', 'RepVGGBlock', 'SelectedQueries', 'SineBoxPosition',
+    'TopKQuerySelection', 'build_activation', 'collate_targets', 'flatten_levels', 'fuse_for_inference',
 ]

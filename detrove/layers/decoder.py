@@ -5,18 +5,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from detrove.ops.boxes import inverse_sigmoid
 
-from .deformable_attention import MSDeformableAttention
-from .mlp import MLP
+from .init import xavier_matrices
+from .memory import Memory
 from .query_branches import QueryBranch
-from .self_attention import BranchSelfAttention
-
-SpatialShapes = tuple[tuple[int, int], ...]
 
 
 class DecoderOutput(NamedTuple):
@@ -29,112 +25,136 @@ class DecoderOutput(NamedTuple):
     boxes_cxcywh: Tensor
 
 
-@MODELS.register_module()
-class DeformableDecoderLayer(nn.Module):
-    """Self-attention within query branches, deformable cross-attention, feed-forward; each with residual and post-norm.
+class QueryState(NamedTuple):
+    """What a query carries from layer to layer; everything that must move when queries are put in another order.
 
-    Deformable DETR (Zhu et al. 2021), with boxes as references.
-
-    Args:
-        embed_dims, num_heads, num_levels, num_points, sampling_method: see `MSDeformableAttention`.
-        feedforward_dims: hidden channels of the feed-forward network.
-        dropout: dropout probability everywhere in the layer.
-        feedforward_init: 'default' (PyTorch's) or 'xavier' (RT-DETRv2).
+    content (B, Q, C); position (B, Q, C) or None; reference (B, Q, 4 or 2), where the layer looks, without gradient but
+    for the first; previous: the same, with the gradient that "look forward twice" wants; relation_source and
+    relation_target (B, Q, 4): the boxes between which the position relation of the next layer is taken, or None.
     """
 
-    def __init__(self, *, embed_dims: int = 256, num_heads: int = 8, num_levels: int = 3,
-                 num_points: int | Sequence[int] = 4, sampling_method: str = 'default',
-                 feedforward_dims: int = 1024, dropout: float = 0.0, feedforward_init: str = 'default'):
-        super().__init__()
-        self.self_attn = BranchSelfAttention(embed_dims, num_heads, dropout)
-        self.norm1 = nn.LayerNorm(embed_dims)
-        self.cross_attn = MSDeformableAttention(embed_dims=embed_dims, num_heads=num_heads, num_levels=num_levels,
-                                                num_points=num_points, method=sampling_method)
-        self.norm2 = nn.LayerNorm(embed_dims)
-        self.linear1 = nn.Linear(embed_dims, feedforward_dims)
-        self.linear2 = nn.Linear(feedforward_dims, embed_dims)
-        self.norm3 = nn.LayerNorm(embed_dims)
-        self.dropout = nn.Dropout(dropout)
-        if feedforward_init not in ('default', 'xavier'):
-            raise ValueError(f"feedforward_init={feedforward_init!r} must be 'default' or 'xavier'.")
-        if feedforward_init == 'xavier':
-            nn.init.xavier_uniform_(self.linear1.weight)
-            nn.init.xavier_uniform_(self.linear2.weight)
+    content: Tensor
+    position: Tensor | None
+    reference: Tensor
+    previous: Tensor
+    relation_source: Tensor | None = None
+    relation_target: Tensor | None = None
 
-    def forward(self, query: Tensor, query_pos: Tensor, reference_cxcywh: Tensor, memory: Tensor,
-                spatial_shapes: SpatialShapes, branches: Sequence[QueryBranch] | None = None) -> Tensor:
-        """query, query_pos (B, Q, C); reference_cxcywh (B, Q, 4) in [0, 1]; memory (B, S, C) -> query (B, Q, C)."""
-        query = self.norm1(query + self.dropout(self.self_attn(query, query_pos, branches)))
-        sampled = self.cross_attn(query + query_pos, reference_cxcywh, memory, spatial_shapes)
-        query = self.norm2(query + self.dropout(sampled))
-        hidden = self.dropout(F.relu(self.linear1(query)))
-        return self.norm3(query + self.dropout(self.linear2(hidden)))
+    def reordered(self, order: Tensor) -> 'QueryState':
+        """order (B, Q): the present place of each query of the new order."""
+        def take(x):
+            return None if x is None else x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+        return QueryState(*map(take, self))
 
 
 @MODELS.register_module()
 class DETRDecoder(nn.Module):
-    """Identical layers, each followed by a refinement of the reference boxes.
-
-    Box refinement as in Deformable DETR; in training a layer's boxes also pass gradient to the layer before it ("look
-    forward twice", DINO, Zhang et al. 2023, section 3.4). Query positions come from the boxes by an MLP (RT-DETR).
+    """Layers, each followed by a refinement of the reference boxes (Deformable DETR, Zhu et al. 2021, appendix A.4).
 
     Args:
-        layer: config of the decoder layer; every layer starts with the same weights, as in the official code.
+        layer: config of the decoder layer.
         num_layers: number of layers.
+        position: config of the module that makes query positions from references; None where the query selection gives
+            positions that stay.
+        norm: apply a layer norm to what the heads see of each layer (DINO).
+        look_forward_twice: let a layer's boxes also pass gradient to the layer before it (DINO, Zhang et al. 2023,
+            section 3.5).
+        refine_boxes: False to keep the first references in all layers.
+        relation: config of a position relation, `(source boxes, target boxes, branches) -> attention bias of the next
+            layer` (Relation-DETR); None for none.
+        ranking: config of a query ranking that reorders and mixes queries between layers (Rank-DETR); None for none.
         eval_layers: layers used in inference, counted from the first; None for all. Fewer are faster, without new
-            training (RT-DETR, section 4.4).
-        embed_dims, num_levels: given to the layer unless it sets them itself.
+            training (RT-DETR, Zhao et al. 2024, section 4.4).
+        eps: of the inverse sigmoid.
+        init: 'default': every layer starts with the same weights, as in RT-DETR; 'xavier': see `xavier_matrices`.
+        embed_dims, num_levels: given by the detector.
     """
 
-    def __init__(self, *, layer: dict, num_layers: int = 6, eval_layers: int | None = None, embed_dims: int = 256,
-                 num_levels: int = 3):
+    def __init__(self, *, layer: dict, num_layers: int = 6, position: dict | None = None, norm: bool = False,
+                 look_forward_twice: bool = True, refine_boxes: bool = True, relation: dict | None = None,
+                 ranking: dict | None = None, eval_layers: int | None = None, eps: float = 1e-5,
+                 init: str = 'default', embed_dims: int = 256, num_levels: int = 3):
         super().__init__()
         if eval_layers is not None and not 1 <= eval_layers <= num_layers:
             raise ValueError(f'decoder.eval_layers={eval_layers} must lie between 1 and num_layers={num_layers}.')
+        if init not in ('default', 'xavier'):
+            raise ValueError(f"decoder.init={init!r} must be 'default' or 'xavier'.")
         first = MODELS.build(layer, default_args=dict(embed_dims=embed_dims, num_levels=num_levels))
         self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(num_layers))
-        self.query_pos_head = MLP(4, 2 * embed_dims, embed_dims, num_layers=2)
-        for linear in self.query_pos_head.layers:
-            nn.init.xavier_uniform_(linear.weight)
+        if init == 'xavier':
+            xavier_matrices(self.layers)
+        dims = dict(embed_dims=embed_dims)
+        self.position = None if position is None else MODELS.build(position, default_args=dims)
+        self.norm = nn.LayerNorm(embed_dims) if norm else None
+        self.relation = None
+        if relation is not None:
+            self.relation = MODELS.build(relation, default_args=dict(num_heads=first.self_attn.num_heads))
+        self.ranking = None
+        if ranking is not None:
+            self.ranking = MODELS.build(ranking, default_args=dict(num_layers=num_layers, **dims))
+        self.look_forward_twice = look_forward_twice
+        self.refine_boxes = refine_boxes
         self.eval_layers = eval_layers
+        self.eps = eps
 
     @property
     def num_layers(self) -> int:
         return len(self.layers)
 
-    def forward(self, query: Tensor, reference_unact: Tensor, memory: Tensor, spatial_shapes: SpatialShapes,
-                head: nn.Module, branches: Sequence[QueryBranch] | None = None) -> DecoderOutput:
+    def forward(self, content: Tensor, reference_unact: Tensor, position: Tensor | None, memory: Memory,
+                head: nn.Module, branches: Sequence[QueryBranch]) -> DecoderOutput:
         """Decode queries of all branches.
 
         Args:
-            query: (B, Q, C) content of the queries, main branch first.
-            reference_unact: (B, Q, 4) initial boxes before the sigmoid, without gradient.
-            memory: (B, S, C) flattened feature levels.
-            spatial_shapes: (h, w) of each level.
-            head: gives `box_delta(layer, query)` and `classify(layer, query)`.
-            branches: see `BranchSelfAttention`.
+            content: (B, Q, C), main branch first.
+            reference_unact: (B, Q, 4) boxes or (B, Q, 2) points before the sigmoid.
+            position: (B, Q, C) for a decoder without `position`, else None.
+            memory: the encoder's memory.
+            head: gives `box_delta(layer, query)` and `classify(layer, query, branches)`.
+            branches: the branches in their order.
         """
-        if self.training:
-            return self._forward_train(query, reference_unact, memory, spatial_shapes, head, branches)
-        last = (self.eval_layers or self.num_layers) - 1
         reference = reference_unact.sigmoid()
-        for i, layer in enumerate(self.layers[:last + 1]):
-            query = layer(query, self._position(reference, query), reference, memory, spatial_shapes, branches)
-            reference = (head.box_delta(i, query) + inverse_sigmoid(reference)).sigmoid()
-        return DecoderOutput(head.classify(last, query)[None], reference[None])
-
-    def _forward_train(self, query, reference_unact, memory, spatial_shapes, head, branches) -> DecoderOutput:
-        reference = previous = reference_unact.sigmoid()
-        logits, boxes = [], []
-        for i, layer in enumerate(self.layers):
-            query = layer(query, self._position(reference, query), reference, memory, spatial_shapes, branches)
-            delta = head.box_delta(i, query)
-            logits.append(head.classify(i, query))
-            # look forward twice: the loss of this layer also reaches the layer that made `previous`, but no further
-            boxes.append((delta + inverse_sigmoid(previous)).sigmoid())
-            previous = (delta + inverse_sigmoid(reference)).sigmoid()
-            reference = previous.detach()
+        state = QueryState(content, position, reference, reference, reference.detach() if self.relation else None)
+        count = self.num_layers if self.training else self.eval_layers or self.num_layers
+        bias, logits, boxes = None, [], []
+        for i, layer in enumerate(self.layers[:count]):
+            last = i == count - 1
+            query = layer(state.content, self._position(i, state, memory), state.reference, memory, branches, bias)
+            seen = query if self.norm is None else self.norm(query)
+            delta = head.box_delta(i, seen)
+            if self.training or last:
+                logits.append(head.classify(i, seen, branches))
+                boxes.append(self._refine(delta, state.previous).sigmoid())
+            if last:
+                break
+            if self.relation is not None:
+                target = boxes[-1] if self.training else self._refine(delta, state.previous).sigmoid()
+                state = state._replace(relation_target=target.detach())
+            state = self._step(i, state._replace(content=query), delta if seen is query else head.box_delta(i, query))
+            if self.ranking is not None:
+                state = state.reordered(self.ranking.order(i, seen, head, branches))
+                state = state._replace(content=self.ranking.mix(i, state.content, branches))
+            if self.relation is not None:
+                bias = self.relation(state.relation_source, state.relation_target, branches)
+                state = state._replace(relation_source=state.relation_target)
         return DecoderOutput(torch.stack(logits), torch.stack(boxes))
 
-    def _position(self, reference: Tensor, query: Tensor) -> Tensor:
-        return self.query_pos_head(reference).to(query.dtype)
+    def _position(self, i: int, state: QueryState, memory: Memory) -> Tensor:
+        if self.position is None:
+            return state.position
+        return self.position(i, state.content, state.reference, memory)
+
+    def _step(self, i: int, state: QueryState, delta: Tensor) -> QueryState:
+        """The references of the next layer; delta (B, Q, 4) from the query before the norm."""
+        if not self.refine_boxes:
+            return state
+        refined = self._refine(delta, state.reference).sigmoid()
+        reference = refined.detach()
+        return state._replace(reference=reference, previous=refined if self.look_forward_twice else reference)
+
+    def _refine(self, delta: Tensor, reference: Tensor) -> Tensor:
+        """delta (B, Q, 4) added to boxes (B, Q, 4), or to points (B, Q, 2), before the sigmoid."""
+        unact = inverse_sigmoid(reference, self.eps)
+        if unact.shape[-1] == 4:
+            return delta + unact
+        return torch.cat([delta[..., :2] + unact, delta[..., 2:]], -1)

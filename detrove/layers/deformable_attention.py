@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from detrove.ops import ms_deform_attn
 
+from .memory import Memory
 from .precision import at_least_fp32
 
 
 class MSDeformableAttention(nn.Module):
-    """Each query samples a few learned positions around its reference box on every feature level.
+    """Each query samples a few learned positions around its reference on every feature level.
 
     Deformable DETR (Zhu et al. 2021), section 4.1; different numbers of points per level and discrete sampling as in
     RT-DETRv2 (Lv et al. 2024), section 3.
@@ -47,6 +48,8 @@ class MSDeformableAttention(nn.Module):
         self.output_proj = nn.Linear(embed_dims, embed_dims)
         share = [offset_scale / n for n in self.num_points for _ in range(n)]
         self.register_buffer('offset_share', torch.tensor(share)[:, None], persistent=False)
+        level_of_point = [level for level, n in enumerate(self.num_points) for _ in range(n)]
+        self.register_buffer('level_of_point', torch.tensor(level_of_point), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -66,25 +69,34 @@ class MSDeformableAttention(nn.Module):
         if self.method == 'discrete':
             self.sampling_offsets.requires_grad_(False)
 
-    def forward(self, query: Tensor, reference_cxcywh: Tensor, memory: Tensor,
-                spatial_shapes: tuple[tuple[int, int], ...]) -> Tensor:
-        """Sample `memory` around the reference boxes.
+    def forward(self, query: Tensor, reference: Tensor, memory: Memory) -> Tensor:
+        """Sample `memory` around the references.
 
         Args:
             query: (B, Q, C), position included.
-            reference_cxcywh: (B, Q, 4), normalised to [0, 1].
-            memory: (B, S, C), the flattened feature levels, S the sum of their h * w.
-            spatial_shapes: (h, w) of each level.
+            reference: (B or 1, Q, 4) boxes cxcywh or (B or 1, Q, 2) points xy, as shares of the image. Around a box
+                offsets are measured by its size, around a point in cells of the level.
+            memory: the feature levels; nothing is read from their padding.
 
         Returns:
             (B, Q, C).
         """
-        batch, num_queries, _ = query.shape
-        value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))
-        offsets = at_least_fp32(self.sampling_offsets(query)).view(batch, num_queries, self.num_heads, -1, 2)
-        weights = at_least_fp32(self.attention_weights(query)).view(batch, num_queries, self.num_heads, -1).softmax(-1)
-        reference = at_least_fp32(reference_cxcywh)[:, :, None, None]
-        locations = reference[..., :2] + offsets * self.offset_share * reference[..., 2:]
-        sampled = ms_deform_attn(value, spatial_shapes, locations, weights, num_points=self.num_points,
-                                 method=self.method)
+        value = self.value_proj(memory.tokens)
+        if memory.padding is not None:
+            value = value.masked_fill(memory.padding[..., None], 0.0)
+        value = value.unflatten(-1, (self.num_heads, -1))
+        offsets = at_least_fp32(self.sampling_offsets(query)).unflatten(-1, (self.num_heads, -1, 2))
+        weights = at_least_fp32(self.attention_weights(query)).unflatten(-1, (self.num_heads, -1)).softmax(-1)
+        sampled = ms_deform_attn(value, memory.spatial_shapes, self._locations(offsets, reference, memory), weights,
+                                 num_points=self.num_points, method=self.method)
         return self.output_proj(sampled)
+
+    def _locations(self, offsets: Tensor, reference: Tensor, memory: Memory) -> Tensor:
+        """offsets (B, Q, heads, K, 2) -> sampling locations, the same shape, as shares of the padded levels."""
+        reference = at_least_fp32(reference)[:, :, None, None]
+        if memory.valid_ratios is not None:
+            ratios = memory.valid_ratios.repeat(1, 1, reference.shape[-1] // 2)[:, self.level_of_point]
+            reference = reference * ratios[:, None, None]
+        if reference.shape[-1] == 4:
+            return reference[..., :2] + offsets * self.offset_share * reference[..., 2:]
+        return reference + offsets / memory.level_wh[self.level_of_point]

@@ -1,24 +1,13 @@
 """Denoising queries: noised ground truth that the decoder learns to restore."""
 
-from typing import NamedTuple
-
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from detrove.ops.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, inverse_sigmoid
 
-from .query_branches import QueryBranch
+from .query_branches import BranchQueries, QueryBranch
 from .targets import BatchTargets
-
-
-class DenoisingQueries(NamedTuple):
-    """content (B, N, C); reference_unact (B, N, 4); matched_gt (B, N) index of the object or -1; their branch."""
-
-    content: Tensor
-    reference_unact: Tensor
-    matched_gt: Tensor
-    branch: QueryBranch
 
 
 @MODELS.register_module()
@@ -35,19 +24,25 @@ class ContrastiveDenoising(nn.Module):
         embed_dims: channels of the queries.
         label_noise_ratio: half of it is the probability that a label is replaced by a random one.
         box_noise_scale: box corners move by up to this share of half the box's size (negatives by one to two times).
+        eps: of the inverse sigmoid that makes references from boxes.
+        centred_padding: images with fewer objects than others have empty slots, which their group attends to; their
+            references lie at 0.5 (DINO, Relation-DETR) instead of 0 (RT-DETR).
     """
 
     def __init__(self, *, num_queries: int = 100, num_classes: int, embed_dims: int = 256,
-                 label_noise_ratio: float = 0.5, box_noise_scale: float = 1.0):
+                 label_noise_ratio: float = 0.5, box_noise_scale: float = 1.0, eps: float = 1e-5,
+                 centred_padding: bool = False):
         super().__init__()
         self.num_queries = num_queries
         self.num_classes = num_classes
         self.label_noise_ratio = label_noise_ratio
         self.box_noise_scale = box_noise_scale
+        self.eps = eps
+        self.centred_padding = centred_padding
         # the last row stands for "no object" and stays zero
         self.label_embedding = nn.Embedding(num_classes + 1, embed_dims, padding_idx=num_classes)
 
-    def forward(self, targets: BatchTargets) -> DenoisingQueries:
+    def forward(self, targets: BatchTargets) -> BranchQueries:
         """Draw the noise and build the queries of one batch."""
         batch, padded = targets.labels.shape
         most = max(targets.counts)
@@ -57,7 +52,10 @@ class ContrastiveDenoising(nn.Module):
         positive = torch.where(targets.valid[:, None], object_index, -1)
         matched_gt = torch.stack([positive, torch.full_like(positive, -1)], dim=2).flatten(1)
         branch = QueryBranch('dn', matched_gt.shape[1], groups, sees_main=True)
-        return DenoisingQueries(self.label_embedding(labels), inverse_sigmoid(boxes_cxcywh), matched_gt, branch)
+        reference_unact = inverse_sigmoid(boxes_cxcywh, self.eps)
+        if self.centred_padding:
+            reference_unact = reference_unact * targets.valid.repeat(1, 2 * groups)[..., None]
+        return BranchQueries(branch, self.label_embedding(labels), reference_unact, matched_gt=matched_gt)
 
     def add_noise(self, targets: BatchTargets, groups: int) -> tuple[Tensor, Tensor]:
         """Noised labels (B, N) and boxes_cxcywh (B, N, 4); N runs over (group, positive / negative, object)."""

@@ -1,12 +1,19 @@
 """Class and box heads of the decoder layers."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from .mlp import MLP
 from .precision import at_least_fp32
+
+if TYPE_CHECKING:
+    from .query_branches import QueryBranch
 
 
 def class_bias(prior_prob: float = 0.01) -> float:
@@ -24,26 +31,32 @@ def box_mlp(embed_dims: int) -> MLP:
 
 @MODELS.register_module()
 class LayerwiseHead(nn.Module):
-    """One linear classifier and one box MLP for each decoder layer, no weights shared.
+    """A linear classifier and a box MLP after each decoder layer.
 
     Args:
         num_classes: number of classes; there is no background class.
+        shared: the same two heads after every layer (DINO) instead of heads of its own for each (Deformable DETR).
         num_layers: number of decoder layers.
         embed_dims: channels of the queries.
     """
 
-    def __init__(self, *, num_classes: int, num_layers: int = 6, embed_dims: int = 256):
+    def __init__(self, *, num_classes: int, shared: bool = False, num_layers: int = 6, embed_dims: int = 256):
         super().__init__()
         self.num_classes = num_classes
-        self.class_heads = nn.ModuleList(nn.Linear(embed_dims, num_classes) for _ in range(num_layers))
-        self.bbox_heads = nn.ModuleList(box_mlp(embed_dims) for _ in range(num_layers))
+        self.shared = shared
+        num_heads = 1 if shared else num_layers
+        self.class_heads = nn.ModuleList(nn.Linear(embed_dims, num_classes) for _ in range(num_heads))
+        self.bbox_heads = nn.ModuleList(box_mlp(embed_dims) for _ in range(num_heads))
         for linear in self.class_heads:
             nn.init.constant_(linear.bias, class_bias())
 
-    def classify(self, layer: int, query: Tensor) -> Tensor:
-        """query (B, Q, C) after decoder layer `layer` -> logits (B, Q, num_classes), float32 at least."""
-        return at_least_fp32(self.class_heads[layer](query))
+    def classify(self, layer: int, query: Tensor, branches: Sequence[QueryBranch] | None = None) -> Tensor:
+        """query (B, Q, C) after decoder layer `layer` -> logits (B, Q, num_classes), float32 at least.
+
+        `branches` is for heads that treat branches differently.
+        """
+        return at_least_fp32(self.class_heads[0 if self.shared else layer](query))
 
     def box_delta(self, layer: int, query: Tensor) -> Tensor:
         """query (B, Q, C) after decoder layer `layer` -> change of the boxes before the sigmoid (B, Q, 4), as above."""
-        return at_least_fp32(self.bbox_heads[layer](query))
+        return at_least_fp32(self.bbox_heads[0 if self.shared else layer](query))

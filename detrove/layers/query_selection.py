@@ -1,4 +1,6 @@
-"""Two-stage query selection: the best encoder tokens become the decoder's queries."""
+"""Where the decoder's queries come from: learned tables, or the best tokens of the encoder."""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -7,43 +9,73 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from .head import box_mlp, class_bias
+from .memory import Memory, token_centres, token_grid
 from .precision import at_least_fp32
+from .sine import sine_of_boxes
+
+
+class EncodedTokens(NamedTuple):
+    """Tokens ready for the encoder's heads (B, S, C), and anchors_unact (B or 1, S, 4), +inf where invalid."""
+
+    tokens: Tensor
+    anchors_unact: Tensor
 
 
 class SelectedQueries(NamedTuple):
-    """N queries chosen from the encoder's tokens.
+    """N queries, and the encoder predictions that the loss is to see with them.
 
-    content (B, N, C) and reference_unact (B, N, 4, boxes before the sigmoid) carry no gradient; logits
-    (B, N, num_classes) and boxes_cxcywh (B, N, 4) are the encoder's own predictions and do. token_index (B, N).
+    content (B, N, C); reference_unact (B, N, 4 boxes or 2 points, before the sigmoid), without gradient where chosen
+    from tokens; position (B, N, C), None where the decoder makes positions from references.
+    logits (B, P, num_classes) and boxes_cxcywh (B, P, 4): of the P chosen, or all, tokens; None for learned queries.
+    class_agnostic: the encoder learns objects of any class, as class 0. token_index (B, N): the tokens chosen.
     """
 
     content: Tensor
     reference_unact: Tensor
-    logits: Tensor
-    boxes_cxcywh: Tensor
-    token_index: Tensor
+    position: Tensor | None = None
+    logits: Tensor | None = None
+    boxes_cxcywh: Tensor | None = None
+    class_agnostic: bool = False
+    token_index: Tensor | None = None
+
+    def split(self, num_queries: int) -> tuple[SelectedQueries, SelectedQueries]:
+        """The first `num_queries` with all predictions for the loss, and the further ones.
+
+        Learned content belongs to the first alone; the further ones' then has no rows.
+        """
+        def rows(which):
+            return [x if x is None else x[:, which] for x in (self.content, self.reference_unact, self.position)]
+        first = SelectedQueries(*rows(slice(None, num_queries)), *self[3:])
+        return first, SelectedQueries(*rows(slice(num_queries, None)))
+
+    @classmethod
+    def concatenate(cls, parts: list[SelectedQueries]) -> SelectedQueries:
+        """Several selections one behind the other in the query dimension."""
+        def join(values):
+            if not isinstance(values[0], Tensor):
+                return values[0]
+            return torch.cat(values, dim=1)
+        return cls(*(join(values) for values in zip(*parts, strict=True)))
 
 
-def anchor_boxes(spatial_shapes: tuple[tuple[int, int], ...], base_size: float = 0.05,
-                 margin: float = 0.01) -> tuple[Tensor, Tensor]:
+def anchor_boxes(memory: Memory, base_size: float = 0.05, margin: float = 0.01) -> tuple[Tensor, Tensor]:
     """One anchor box at the centre of each token.
 
     Args:
-        spatial_shapes: (h, w) of each level.
+        memory: the feature levels.
         base_size: width and height on the first level as a share of the image, doubled from level to level.
-        margin: an anchor is valid if all four numbers lie in (margin, 1 - margin).
+        margin: an anchor is valid if all four numbers lie in (margin, 1 - margin) and its token is not padding.
 
     Returns:
-        anchors before the sigmoid (1, S, 4), +inf where invalid, and valid (1, S, 1) bool.
+        anchors before the sigmoid (B or 1, S, 4), +inf where invalid, and valid (B or 1, S, 1) bool.
     """
-    anchors = []
-    for level, (height, width) in enumerate(spatial_shapes):
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
-        centre = (torch.stack([x, y], -1).float() + 0.5) / torch.tensor([width, height])
-        size = torch.full_like(centre, base_size * 2.0 ** level)
-        anchors.append(torch.cat([centre, size], -1).view(1, -1, 4))
-    anchors = torch.cat(anchors, dim=1)
+    centre = token_centres(memory)
+    _, level = token_grid(memory.spatial_shapes, memory.tokens.device)
+    size = (base_size * 2.0 ** level.to(centre.dtype))[None, :, None].expand(len(centre), -1, 2)
+    anchors = torch.cat([centre, size], -1)
     valid = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+    if memory.padding is not None:
+        valid = valid & ~memory.padding[..., None]
     return torch.where(valid, torch.log(anchors / (1 - anchors)), torch.inf), valid
 
 
@@ -51,47 +83,166 @@ def anchor_boxes(spatial_shapes: tuple[tuple[int, int], ...], base_size: float =
 class TopKQuerySelection(nn.Module):
     """Take the tokens with the highest class score as queries, their boxes as references.
 
-    Deformable DETR's two-stage form as RT-DETR uses it (Zhao et al. 2024, section 4.3). Only the chosen tokens pass
-    through the box head. On feature maps with fewer tokens than `num_queries` every token becomes a query.
+    Deformable DETR's two-stage form (Zhu et al. 2021, section 4.2) with the mixed selection of DINO (Zhang et al. 2023,
+    section 3.4) or RT-DETR's variant (Zhao et al. 2024, section 4.3). On feature maps with fewer tokens than queries
+    every token becomes one.
 
     Args:
         num_queries: N, number of queries.
-        num_classes: number of classes.
-        embed_dims: channels of the memory.
+        content: of the queries: 'memory' (the chosen tokens, without gradient; RT-DETR), 'learned' (a table indexed by
+            rank; DINO, H-DETR) or 'position' (made from the chosen boxes with the position; Deformable DETR).
+        fixed_position: make query positions from the chosen boxes once, for a decoder without positions of its own.
+        class_agnostic: rank by the score of class 0, which stands for any object (Deformable DETR).
+        supervise: 'selected' tokens (DINO, RT-DETR) or 'all' (Deformable DETR).
+        own_projection: False to use the token projection of another selection.
+        num_classes, embed_dims: given by the detector.
     """
 
-    def __init__(self, *, num_queries: int, num_classes: int, embed_dims: int = 256):
+    def __init__(self, *, num_queries: int, num_classes: int, embed_dims: int = 256, content: str = 'memory',
+                 fixed_position: bool = False, class_agnostic: bool = False, supervise: str = 'selected',
+                 own_projection: bool = True):
         super().__init__()
+        if content not in ('memory', 'learned', 'position'):
+            raise ValueError(f"query_selection.content={content!r} must be 'memory', 'learned' or 'position'.")
+        if supervise not in ('selected', 'all'):
+            raise ValueError(f"query_selection.supervise={supervise!r} must be 'selected' or 'all'.")
+        if content == 'position' and not fixed_position:
+            raise ValueError("query_selection.content='position' needs fixed_position=True.")
         self.num_queries = num_queries
-        self.output_proj = nn.Linear(embed_dims, embed_dims)
-        self.output_norm = nn.LayerNorm(embed_dims)
+        self.embed_dims = embed_dims
+        self.content_from = content
+        self.class_agnostic = class_agnostic
+        self.supervise_all = supervise == 'all'
+        self.own_projection = own_projection
+        self.output_proj = self.output_norm = None
+        if own_projection:
+            self.output_proj = nn.Linear(embed_dims, embed_dims)
+            self.output_norm = nn.LayerNorm(embed_dims)
+            nn.init.xavier_uniform_(self.output_proj.weight)
         self.class_head = nn.Linear(embed_dims, num_classes)
         self.bbox_head = box_mlp(embed_dims)
-        nn.init.xavier_uniform_(self.output_proj.weight)
         nn.init.constant_(self.class_head.bias, class_bias())
+        self.content = nn.Embedding(num_queries, embed_dims) if content == 'learned' else None
+        self.position_proj = self.position_norm = None
+        if fixed_position:
+            out_dims = embed_dims * (2 if content == 'position' else 1)
+            self.position_proj = nn.Linear(2 * embed_dims, out_dims)
+            self.position_norm = nn.LayerNorm(out_dims)
+            nn.init.xavier_uniform_(self.position_proj.weight)
         self._anchor_cache = {}
 
-    def forward(self, memory: Tensor, spatial_shapes: tuple[tuple[int, int], ...]) -> SelectedQueries:
-        """memory (B, S, C), the flattened levels of sizes `spatial_shapes` -> `SelectedQueries`."""
-        anchors, valid = self._anchors(spatial_shapes, memory.device)
-        memory = self.output_norm(self.output_proj(memory * valid.to(memory.dtype)))
-        logits = at_least_fp32(self.class_head(memory))
-        num_queries = min(self.num_queries, memory.shape[1])
-        index = logits.amax(-1).topk(num_queries, dim=1).indices
-        content = self._gather(memory, index)
-        chosen_anchors = self._gather(anchors.expand(memory.shape[0], -1, -1), index)
-        boxes_unact = at_least_fp32(self.bbox_head(content)) + chosen_anchors
-        return SelectedQueries(content.detach(), boxes_unact.detach(), self._gather(logits, index),
-                               boxes_unact.sigmoid(), index)
+    def encode(self, memory: Memory) -> EncodedTokens:
+        """Project the tokens for the heads; invalid ones are zero before that."""
+        anchors, valid = self._anchors(memory)
+        return EncodedTokens(self.output_norm(self.output_proj(memory.tokens * valid.to(memory.tokens.dtype))), anchors)
 
-    @staticmethod
-    def _gather(tokens: Tensor, index: Tensor) -> Tensor:
-        return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    def forward(self, memory: Memory, encoded: EncodedTokens | None = None, num_further: int = 0) -> SelectedQueries:
+        """Choose queries.
 
-    def _anchors(self, spatial_shapes, device: torch.device) -> tuple[Tensor, Tensor]:
-        key = (spatial_shapes, device)
+        Args:
+            memory: the encoder's memory.
+            encoded: the result of `encode`, of this selection or of the one whose projection it shares; None to make it
+                here.
+            num_further: how many of the next best tokens to return behind the N queries. Learned content has no rows
+                for them: then `content` ends after N.
+        """
+        tokens, anchors = self.encode(memory) if encoded is None else encoded
+        logits = at_least_fp32(self.class_head(tokens))
+        ranking = logits[..., 0] if self.class_agnostic else logits.amax(-1)
+        index = ranking.topk(min(self.num_queries + num_further, tokens.shape[1]), dim=1).indices
+        anchors = anchors.expand(len(tokens), -1, -1)
+        if self.supervise_all:
+            all_boxes_unact = at_least_fp32(self.bbox_head(tokens)) + anchors
+            boxes_unact, boxes = _gather(all_boxes_unact, index), all_boxes_unact.sigmoid()
+        else:
+            # only the chosen tokens pass through the box head
+            boxes_unact = at_least_fp32(self.bbox_head(_gather(tokens, index))) + _gather(anchors, index)
+            boxes = boxes_unact[:, :self.num_queries].sigmoid()
+            logits = _gather(logits, index[:, :self.num_queries])
+        reference_unact = boxes_unact.detach()
+        content, position = self._content_and_position(tokens, index, reference_unact)
+        return SelectedQueries(content, reference_unact, position, logits, boxes, self.class_agnostic, index)
+
+    def position_of(self, reference_unact: Tensor) -> Tensor | None:
+        """Fixed position (B, N, C) of queries with these boxes (B, N, 4); None if positions are not fixed."""
+        if self.position_proj is None:
+            return None
+        return self._project_position(reference_unact)[..., :self.embed_dims]
+
+    def _project_position(self, reference_unact: Tensor) -> Tensor:
+        sine = sine_of_boxes(reference_unact.sigmoid(), self.embed_dims // 2, order='xywh')
+        return self.position_norm(self.position_proj(sine.to(self.position_proj.weight.dtype)))
+
+    def _content_and_position(self, tokens, index, reference_unact) -> tuple[Tensor, Tensor | None]:
+        both = None if self.position_proj is None else self._project_position(reference_unact)
+        position = None if both is None else both[..., :self.embed_dims]
+        if self.content_from == 'memory':
+            content = _gather(tokens, index).detach()
+        elif self.content_from == 'learned':
+            content = self.content.weight[:index.shape[1]].expand(len(tokens), -1, -1)
+        else:
+            content = both[..., self.embed_dims:]
+        return content, position
+
+    def _anchors(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        if memory.valid_wh is not None:
+            return anchor_boxes(memory)
+        key = (memory.spatial_shapes, memory.level_wh.device)
         if key not in self._anchor_cache:
             # made outside inference mode, so that a later training step may use them
             with torch.inference_mode(False):
-                self._anchor_cache[key] = tuple(x.to(device) for x in anchor_boxes(spatial_shapes))
+                self._anchor_cache[key] = anchor_boxes(memory)
         return self._anchor_cache[key]
+
+
+@MODELS.register_module()
+class LearnedQueries(nn.Module):
+    """Queries from tables, the same for every image.
+
+    Args:
+        num_queries: N, number of queries.
+        reference: 'position': a point (x, y) made from the query's learned position by a linear layer (Deformable DETR,
+            Conditional DETR); 'anchor': a learned box (DAB-DETR).
+        learned_content: False to start from zeros.
+        num_classes, embed_dims: given by the detector.
+    """
+
+    def __init__(self, *, num_queries: int, reference: str = 'position', learned_content: bool = True,
+                 num_classes: int | None = None, embed_dims: int = 256):
+        super().__init__()
+        if reference not in ('position', 'anchor'):
+            raise ValueError(f"query_selection.reference={reference!r} must be 'position' or 'anchor'.")
+        self.num_queries = num_queries
+        self.embed_dims = embed_dims
+        self.content = nn.Embedding(num_queries, embed_dims) if learned_content else None
+        self.position = self.reference_points = self.anchors = None
+        if reference == 'position':
+            self.position = nn.Embedding(num_queries, embed_dims)
+            self.reference_points = nn.Linear(embed_dims, 2)
+            nn.init.xavier_uniform_(self.reference_points.weight)
+            nn.init.zeros_(self.reference_points.bias)
+        else:
+            self.anchors = nn.Embedding(num_queries, 4)
+
+    def encode(self, memory: Memory) -> None:
+        """Nothing to make from the memory."""
+
+    def forward(self, memory: Memory, encoded: None = None, num_further: int = 0) -> SelectedQueries:
+        """The tables, for each image of the batch."""
+        if num_further:
+            raise ValueError('learned queries have no ranking that another branch could take queries from; give '
+                             'one_to_many a `selection` of its own.')
+        batch = len(memory.tokens)
+        zeros = memory.tokens.new_zeros(self.num_queries, self.embed_dims)
+        content = (zeros if self.content is None else self.content.weight).expand(batch, -1, -1)
+        if self.anchors is not None:
+            return SelectedQueries(content, self.anchors.weight.expand(batch, -1, -1))
+        reference_unact = at_least_fp32(self.reference_points(self.position.weight))
+        return SelectedQueries(content, *(x.expand(batch, -1, -1) for x in (reference_unact, self.position.weight)))
+
+    def position_of(self, reference_unact: Tensor) -> None:
+        """Learned positions belong to these queries alone; others have none."""
+
+
+def _gather(tokens: Tensor, index: Tensor) -> Tensor:
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))

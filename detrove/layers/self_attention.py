@@ -35,13 +35,16 @@ class BranchSelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, query_pos: Tensor | None = None,
-                branches: Sequence[QueryBranch] | None = None) -> Tensor:
+                branches: Sequence[QueryBranch] | None = None,
+                bias: Sequence[Tensor | None] | None = None) -> Tensor:
         """Attend within branches.
 
         Args:
             query: (B, Q, C), all branches one behind the other, main first.
             query_pos: (B, Q, C), added to queries and keys but not to values; None adds nothing.
             branches: their sizes sum to Q; None means that all queries see each other.
+            bias: for each branch None or (B * groups, heads, N, keys), added to the attention logits of the N queries
+                of each group; keys are the group's own, then those of the main branch if the branch sees it.
 
         Returns:
             (B, Q, C).
@@ -55,7 +58,9 @@ class BranchSelfAttention(nn.Module):
             branches = [QueryBranch('main', query.shape[1])]
         q, k, v = (x.split([branch.num_queries for branch in branches], dim=1) for x in (q, k, v))
         main = (self._heads(k[0]), self._heads(v[0]))
-        attended = [self._attend(*qkv, branch, main) for *qkv, branch in zip(q, k, v, branches, strict=True)]
+        bias = [None] * len(branches) if bias is None else bias
+        attended = [self._attend(*qkv, branch, main, added)
+                    for *qkv, branch, added in zip(q, k, v, branches, bias, strict=True)]
         return self.out_proj(torch.cat(attended, dim=1) if len(attended) > 1 else attended[0])
 
     def _heads(self, x: Tensor, num_groups: int = 1) -> Tensor:
@@ -63,15 +68,18 @@ class BranchSelfAttention(nn.Module):
         batch, num_queries, _ = x.shape
         return x.reshape(batch * num_groups, num_queries // num_groups, self.num_heads, -1).transpose(1, 2)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, branch: QueryBranch, main: tuple[Tensor, Tensor]) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, branch: QueryBranch, main: tuple[Tensor, Tensor],
+                bias: Tensor | None) -> Tensor:
         grouped = [self._heads(x, branch.num_groups) for x in (q, k, v)]
         if branch.sees_main:
-            out = self._attend_own_and_main(*grouped, *main)
+            out = self._attend_own_and_main(*grouped, *main, bias)
         else:
-            out = F.scaled_dot_product_attention(*grouped, dropout_p=self.dropout if self.training else 0.0)
+            bias = None if bias is None else bias.to(q.dtype)
+            out = F.scaled_dot_product_attention(*grouped, bias, dropout_p=self.dropout if self.training else 0.0)
         return out.transpose(1, 2).reshape(q.shape)
 
-    def _attend_own_and_main(self, q: Tensor, k: Tensor, v: Tensor, k_main: Tensor, v_main: Tensor) -> Tensor:
+    def _attend_own_and_main(self, q: Tensor, k: Tensor, v: Tensor, k_main: Tensor, v_main: Tensor,
+                             bias: Tensor | None) -> Tensor:
         """One softmax over the keys [own group, main]; the main keys are shared by all groups, not repeated.
 
         q, k, v (B * groups, heads, N, D); k_main, v_main (B, heads, M, D) -> (B * groups, heads, N, D).
@@ -82,7 +90,8 @@ class BranchSelfAttention(nn.Module):
         # groups of one image side by side, so that one product serves all of them
         q_flat = q.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
         to_main = (q_flat @ k_main.transpose(-1, -2)).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
-        weights = torch.cat([q @ k.transpose(-1, -2), to_main], dim=-1).softmax(-1)
+        logits = torch.cat([q @ k.transpose(-1, -2), to_main], dim=-1)
+        weights = (logits if bias is None else logits + bias).softmax(-1)
         weights = F.dropout(weights, self.dropout, self.training).to(v.dtype)
         own, to_main = weights.split([num_own, num_main], dim=-1)
         to_main = to_main.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)

@@ -17,7 +17,7 @@ class BatchTargets:
 
     Attributes:
         labels: (B, M) int64; 0 where padded.
-        boxes_cxcywh: (B, M, 4), normalised by the size of the network's input; 0 where padded.
+        boxes_cxcywh: (B, M, 4), normalised; 0 where padded.
         valid: (B, M) bool, False where padded.
         counts: objects of each image, as Python numbers (known without asking the device).
     """
@@ -32,9 +32,15 @@ class BatchTargets:
         return sum(self.counts)
 
 
-def collate_targets(data_samples: Sequence[DetDataSample], input_hw: tuple[int, int], num_classes: int,
+def collate_targets(data_samples: Sequence[DetDataSample], sizes_hw: Sequence[tuple[int, int]], num_classes: int,
                     device: torch.device) -> BatchTargets:
     """Pad the `gt_instances` of mmdet data samples (boxes xyxy in pixels of the input) into `BatchTargets`.
+
+    Args:
+        data_samples: one for each image.
+        sizes_hw: the size that each image's boxes are normalised by.
+        num_classes: number of classes.
+        device: where the tensors go.
 
     Raises:
         ValueError: if labels and boxes of an image differ in number. Labels outside [0, num_classes) are refused where
@@ -49,8 +55,8 @@ def collate_targets(data_samples: Sequence[DetDataSample], input_hw: tuple[int, 
                              f'{int(gt.labels.max())}, but the head has num_classes={num_classes} (indices from 0). '
                              f'Set model.bbox_head.num_classes to the number of classes of the data set.')
     padded = max(1, *counts)
-    height, width = input_hw
-    scale = torch.tensor([width, height, width, height], dtype=torch.float32).to(device, non_blocking=True)
+    scale = torch.tensor([(width, height, width, height) for height, width in sizes_hw], dtype=torch.float32)
+    scale = scale[:, None].to(device, non_blocking=True)
     labels = torch.zeros(len(counts), padded, dtype=torch.int64, device=device)
     boxes_xyxy = torch.zeros(len(counts), padded, 4, device=device)
     for i, sample in enumerate(data_samples):

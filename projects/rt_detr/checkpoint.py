@@ -1,5 +1,7 @@
 """Key map from the official RT-DETR and RT-DETRv2 checkpoints."""
 
+from torch import nn
+
 from detrove.checkpoints import register_converter, rename_keys
 
 from .resnet_vd import KEY_MAP as BACKBONE_KEY_MAP
@@ -25,11 +27,12 @@ KEY_MAP = (
     (r'decoder\.dec_bbox_head\.', 'bbox_head.bbox_heads.'),
     (r'decoder\.denoising_class_embed\.', 'denoising.label_embedding.'),
     (r'decoder\.decoder\.layers\.', 'decoder.layers.'),
+    (r'decoder\.query_pos_head\.', 'decoder.position.mlp.'),
 )
 
 
 @register_converter('RT-DETR (lyuwenyu/RT-DETR)',
                     marks=('decoder.enc_score_head.weight', 'decoder.dec_score_head.0.weight'))
-def convert_official(state_dict: dict) -> None:
+def convert_official(state_dict: dict, model: nn.Module) -> None:
     """Rename the keys of an official v1 or v2 state dict in place."""
     rename_keys(state_dict, KEY_MAP)

@@ -27,6 +27,11 @@ def case():
     return logits, boxes, matched, targets
 
 
+def rows(x):
+    """(L, B, Q, ...) -> (B, L * Q, ...), as the criterion wants it."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
 def slow_losses(logits, boxes, matched, targets, normalizer):
     """One layer: varifocal (alpha 0.75, gamma 2), L1 and GIoU, query by query."""
     cls = l1 = giou = torch.zeros(())
@@ -49,7 +54,8 @@ def slow_losses(logits, boxes, matched, targets, normalizer):
 def test_equals_the_loop(case):
     logits, boxes, matched, targets = case
     criterion = DETRCriterion(loss_class=dict(type='QueryVarifocalLoss'))
-    losses = criterion(logits, boxes, matched, targets, torch.tensor(5.0))
+    losses = criterion(rows(logits), rows(boxes), rows(matched), targets)
+    losses = {name: value.view(BATCH, LAYERS, QUERIES).sum((0, 2)) / 5 for name, value in losses.items()}
     expected = [slow_losses(logits[i], boxes[i], matched[i], targets, 5.0) for i in range(LAYERS)]
     for name, values in zip(('loss_cls', 'loss_bbox', 'loss_giou'), zip(*expected, strict=True), strict=True):
         torch.testing.assert_close(losses[name], torch.stack(values))
@@ -59,18 +65,35 @@ def test_equals_the_loop(case):
         torch.testing.assert_close(gradient, expected_gradient)
 
 
-def test_one_matching_for_all_layers(case):
+def test_class_agnostic_queries_learn_class_zero(case):
     logits, boxes, matched, targets = case
-    criterion = DETRCriterion(loss_class=dict(type='QueryVarifocalLoss'))
-    shared = criterion(logits, boxes, matched[:1], targets, torch.tensor(5.0))
-    repeated = criterion(logits, boxes, matched[:1].repeat(LAYERS, 1, 1), targets, torch.tensor(5.0))
-    assert all(torch.equal(shared[name], repeated[name]) for name in shared)
+    criterion = DETRCriterion(loss_class=dict(type='QueryFocalLoss'))
+    relabelled = BatchTargets(torch.zeros_like(targets.labels), targets.boxes_cxcywh, targets.valid, targets.counts)
+    agnostic = torch.arange(LAYERS * QUERIES) >= QUERIES
+    mixed = criterion(rows(logits), rows(boxes), rows(matched), targets, agnostic)['loss_cls']
+    plain, zero = (criterion(rows(logits), rows(boxes), rows(matched), x)['loss_cls'] for x in (targets, relabelled))
+    assert torch.equal(mixed, torch.where(agnostic, zero, plain)) and not torch.equal(plain, zero)
+
+
+@pytest.mark.parametrize('quality', ['iou', 'giou'])
+def test_quality_told_to_the_class_loss(case, quality, monkeypatch):
+    logits, boxes, matched, targets = case
+    criterion = DETRCriterion(loss_class=dict(type='QueryFocalLoss'), quality=quality)
+    told = []
+    forward = criterion.loss_class.forward
+    monkeypatch.setattr(criterion.loss_class, 'forward', lambda *args: (told.append(args[2]), forward(*args))[1])
+    criterion(rows(logits), rows(boxes), rows(matched), targets)
+    image, query = (rows(matched) >= 0).nonzero()[0].tolist()
+    pair = rows(boxes)[image, query], targets.boxes_cxcywh[image, rows(matched)[image, query]]
+    expected = dict(iou=box_iou, giou=generalized_box_iou)[quality](*(box_cxcywh_to_xyxy(box)[None] for box in pair))
+    torch.testing.assert_close(told[0][image, query], expected.squeeze())
+    assert not told[0].requires_grad
 
 
 def test_without_objects_only_the_class_loss_is_positive(case):
     logits, boxes, _, targets = case
     criterion = DETRCriterion(loss_class=dict(type='QueryVarifocalLoss'))
-    losses = criterion(logits, boxes, torch.full((1, BATCH, QUERIES), -1), targets, torch.tensor(1.0))
+    losses = criterion(rows(logits), rows(boxes), torch.full((BATCH, LAYERS * QUERIES), -1), targets)
     assert (losses['loss_cls'] > 0).all()
     assert not losses['loss_bbox'].any() and not losses['loss_giou'].any()
     sum(x.sum() for x in losses.values()).backward()
@@ -81,7 +104,7 @@ def test_degenerate_boxes_stay_finite(case):
     logits, _, matched, targets = case
     boxes = torch.zeros(LAYERS, BATCH, QUERIES, 4, requires_grad=True)
     targets = BatchTargets(targets.labels, torch.zeros_like(targets.boxes_cxcywh), targets.valid, targets.counts)
-    losses = DETRCriterion(loss_class=dict(type='QueryVarifocalLoss'))(logits, boxes, matched, targets,
-                                                                       torch.tensor(5.0))
+    criterion = DETRCriterion(loss_class=dict(type='QueryVarifocalLoss'))
+    losses = criterion(rows(logits), rows(boxes), rows(matched), targets)
     sum(x.sum() for x in losses.values()).backward()
     assert torch.isfinite(boxes.grad).all() and torch.isfinite(logits.grad).all()

@@ -39,7 +39,7 @@ def test_decoder_layers_start_equal(model):
 def test_xavier_where_the_official_code_has_it(model):
     layer = model.decoder.layers[0]
     weights = [model.query_selection.output_proj.weight,
-               *(linear.weight for linear in model.decoder.query_pos_head.layers), layer.cross_attn.value_proj.weight,
+               *(linear.weight for linear in model.decoder.position.mlp.layers), layer.cross_attn.value_proj.weight,
                layer.cross_attn.output_proj.weight,
                layer.self_attn.in_proj_weight]
     assert all(is_xavier(weight) for weight in weights)
