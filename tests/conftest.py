@@ -101,3 +101,8 @@ def make_memory():
         return flatten_levels(feats, image_sizes_hw, input_hw)
 
     return make
+
+
+def pytest_addoption(parser):
+    parser.addoption('--combinations', choices=['sample', 'all'], default='sample',
+                     help='how much of the matrix of tests/detectors/test_combinations.py to run')
