@@ -151,3 +151,13 @@ def test_two_processes_on_the_cpu(detection_config, tmp_path):
     assert 'bbox evaluation (faster_coco_eval, 4 images)' in log
     scalars = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     assert 'coco/bbox_mAP' in json.loads(next(scalars).read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize('channels_last', [True, False])
+def test_convolutions_channels_last(detection_config, tmp_path, channels_last):
+    """Weights keep their memory layout in the checkpoint."""
+    config = detection_config(f'channels_last = {channels_last}')
+    assert main(['train', str(config), '--work-dir', str(tmp_path / 'work')]) == 0
+    weights = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=True)['state_dict']
+    weight = weights['backbone.layer1.0.conv1.weight']
+    assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
