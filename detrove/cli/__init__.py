@@ -12,11 +12,13 @@ from .errors import DEBUG_FLAG, run_reporting_errors
 COMMANDS = {
     'train': ('detrove.cli.train', 'train a detector or a segmentor from a config file'),
     'test': ('detrove.cli.test', 'evaluate a checkpoint, or write its predictions'),
+    'ablate': ('detrove.cli.ablate', 'compare configs, each trained with several seeds, in one table'),
     'convert-checkpoint': (
         'detrove.cli.convert_checkpoint',
         "turn a paper's official checkpoint into one for a config",
     ),
     'convert-dataset': ('detrove.cli.convert_dataset', 'turn a VOC or YOLO folder into COCO json'),
+    'benchmark': ('detrove.cli.benchmark', 'measure models side by side: time, memory, operations'),
     'doctor': (
         'detrove.doctor',
         'print versions, the op implementations in use, devices, and what is missing',
