@@ -11,6 +11,7 @@ VERSION = runpy.run_path(str(ROOT / 'detrove' / 'version.py'))
 
 TESTS = ['pytest>=8', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9']
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
+SLURM = ['submitit>=1.5']
 
 # Python runs the line of a .pth file at every start, also where detrove_boot was deleted by hand. From 3.15
 # on it calls what the .start file of the same name lists instead (PEP 829).
@@ -82,7 +83,7 @@ setup(
         'rich>=13',
         'packaging',
     ],
-    extras_require={'tests': TESTS, 'export': EXPORT, 'all': [*TESTS, *EXPORT]},
+    extras_require={'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'all': [*TESTS, *EXPORT, *SLURM]},
     entry_points={'console_scripts': ['detrove=detrove.cli:main']},
     py_modules=['detrove_boot'],
     packages=packages(),

@@ -51,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from detrove.engine.config_check import check_config, load_config
+    from detrove.engine.launchers import export_ranks
     from detrove.engine.runner import build_runner
 
+    export_ranks(args.launcher)  # here already: messages about the config name the rank
     cfg = load_config(args.config, args.cfg_options)
     apply_run_options(cfg, args)
     cfg.load_from = args.checkpoint
@@ -133,7 +135,7 @@ def _flip_pipeline(pipeline: Sequence[dict], *, segmentation: bool) -> list[dict
         return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     # The true map is loaded after the flip: the predictions are flipped back before they are compared with
     # it.
-    loading = [step for step in steps if step['type'] == 'LoadAnnotations']
+    loading = [step for step in steps if step['type'].rpartition('.')[2] == 'LoadAnnotations']
     before = [step for step in steps if step not in loading]
     return [
         *before,

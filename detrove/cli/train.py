@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from detrove.engine.config_check import check_config, load_config
+    from detrove.engine.launchers import export_ranks
     from detrove.engine.runner import build_runner
 
+    export_ranks(args.launcher)  # here already: messages about the config name the rank
     cfg = load_config(args.config, args.cfg_options)
     apply_run_options(cfg, args)
     if args.amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':

@@ -6,6 +6,8 @@ import detrove
 from detrove.cli import main
 from detrove.cli.errors import is_about_the_input, run_reporting_errors
 
+COMMANDS = ['train', 'test', 'convert-checkpoint', 'convert-dataset', 'benchmark', 'ablate', 'doctor']
+
 
 def test_version(capsys):
     assert main(['--version']) == 0
@@ -15,11 +17,11 @@ def test_version(capsys):
 def test_help_lists_the_commands(capsys):
     assert main(['--help']) == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ('train', 'test', 'convert-checkpoint', 'convert-dataset', 'doctor'))
+    assert all(command in shown for command in COMMANDS)
     assert main([]) == 2
 
 
-@pytest.mark.parametrize('command', ['train', 'test', 'convert-checkpoint', 'convert-dataset', 'doctor'])
+@pytest.mark.parametrize('command', COMMANDS)
 def test_help_of_each_command(command, capsys):
     assert main([command, '--help']) == 0
     assert f'detrove {command}' in capsys.readouterr().out
