@@ -12,8 +12,8 @@ COCO_CATEGORY_IDS = [i for i in range(1, 91) if i not in _UNUSED_IDS]
 def select_coco_rows(state_dict: dict[str, Tensor], model: nn.Module) -> None:
     """Turn entries with a row for each of COCO's ids 0 to 90 into the 80 rows of a model, in place.
 
-    DETR and its heirs number classes by COCO's category ids, of which 80 are in use; heads have 91 rows, label tables 91
-    or 92. Models here number the classes 0 to 79 in the order of the ids. Other entries stay as they are.
+    DETR and its heirs number classes by COCO's category ids, of which 80 are in use; heads have 91 rows, label tables
+    91 or 92. Models here number the classes 0 to 79 in the order of the ids. Other entries stay as they are.
 
     Args:
         state_dict: converted names -> tensors.

@@ -2,7 +2,8 @@
 
 Beside tensors they hold the message hub's ``HistoryBuffer`` objects with NumPy arrays. mmengine's own list of
 safe globals contains ``getattr``, which can reach any attribute of anything that is allowed; here it is bound
-to the four methods that a pickled HistoryBuffer refers to.
+to the four methods that a pickled HistoryBuffer refers to. The official DETR code bases save the
+``argparse.Namespace`` of their options beside the weights; it only holds what is in it.
 """
 
 import functools
@@ -27,6 +28,7 @@ def allow_mmengine_checkpoints() -> None:
 
 @functools.cache
 def _safe_objects() -> list:
+    from argparse import Namespace
     from pickle import UnpicklingError
 
     import numpy as np
@@ -51,6 +53,7 @@ def _safe_objects() -> list:
         type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'uint8', 'uint32', 'float32', 'float64')
     }
     return [
+        Namespace,
         HistoryBuffer,
         np.ndarray,
         np.dtype,

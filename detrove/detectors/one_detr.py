@@ -127,7 +127,7 @@ class OneDETR(BaseDetector):
         if targets is None:
             return selected, branches
         if self.groups is not None:
-            branches.append(self.groups(memory))
+            branches.append(self.groups(memory, encoded))
         if self.one_to_many is not None:
             branches.append(self.one_to_many(memory, encoded, next_ranked if further else None))
         if self.denoising is not None:

@@ -1,5 +1,5 @@
-"""Runner, hooks and optimiser set-up. Importing it registers them."""
+"""Runner, hooks, optimiser set-up and visualizer. Importing it registers them."""
 
-from . import hooks, optim, runner
+from . import hooks, optim, runner, visualizer
 
-__all__ = ['hooks', 'optim', 'runner']
+__all__ = ['hooks', 'optim', 'runner', 'visualizer']

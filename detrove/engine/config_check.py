@@ -9,7 +9,14 @@ from mmengine.runner import Runner
 
 from .config_file import merge_overrides, read_config, walk_typed
 from .data_check import data_problems, path_problems
-from .signatures import ALL_REGISTRIES, accepted_arguments, find_registered, registered_names, suggest
+from .signatures import (
+    ALL_REGISTRIES,
+    accepted_arguments,
+    find_registered,
+    find_scope,
+    registered_names,
+    suggest,
+)
 
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
@@ -154,8 +161,16 @@ def _type_problems(type_name: str, path: str, names: tuple[str, ...], scope: str
     bare_name = type_name.rpartition('.')[2]
     is_class_name = bare_name[:1].isupper()  # a head or neck may use `type` for a mode of its own
     if is_class_name and find_registered(type_name, ALL_REGISTRIES, scope) is None and not _is_op(type_name):
-        near = suggest(bare_name, registered_names(names, scope))
-        yield f'{path}.type: {type_name!r} is not registered in {" or ".join(names)} of {scope}{near}'
+        searched = type_name.rpartition('.')[0] or scope
+        elsewhere = find_scope(bare_name, names)
+        if elsewhere is not None:
+            hint = (
+                f', but in {elsewhere}: write type={f"{elsewhere}.{bare_name}"!r}, or set '
+                f'default_scope={elsewhere!r} if the whole config is meant for {elsewhere}'
+            )
+        else:
+            hint = suggest(bare_name, registered_names(names, scope))
+        yield f'{path}.type: {type_name!r} is not registered in {" or ".join(names)} of {searched}{hint}'
 
 
 def _is_op(name: str) -> bool:

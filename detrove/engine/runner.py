@@ -1,8 +1,5 @@
 """mmengine's Runner, with distributed training on CPUs and safe, reported loading of checkpoints."""
 
-import datetime
-import os
-import subprocess
 from collections.abc import Callable
 
 import torch
@@ -16,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from detrove.checkpoints import load_weights, read_checkpoint
 
+from .launchers import export_ranks, join_processes_on_cpu
 from .schedule import resolve_fractions
 
 
@@ -59,8 +57,11 @@ class DetroveRunner(Runner):
             self.call_hook('on_exit')
 
     def setup_env(self, env_cfg: dict) -> None:
-        if self.distributed and not is_distributed() and not has_accelerator():
-            _init_process_group_on_cpu(self.launcher, timeout_s=env_cfg.get('dist_cfg', {}).get('timeout'))
+        if self.distributed and not is_distributed():
+            dist_cfg = env_cfg.get('dist_cfg', {})
+            export_ranks(self.launcher, port=dist_cfg.get('port'))
+            if not has_accelerator():
+                join_processes_on_cpu(timeout_s=dist_cfg.get('timeout'))
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
@@ -133,43 +134,3 @@ def _no_images(dataset: dict) -> str:
         f'{dataset.get("type", "the dataset")} has no images. Check that its file lists images, that the category '
         f'names in it are among the classes, and that filter_cfg does not remove every image: {settings}'
     )
-
-
-def _init_process_group_on_cpu(launcher: str, *, timeout_s: float | None):
-    """Join the processes that `launcher` started, through gloo; mmengine would select a CUDA device first."""
-    if launcher == 'slurm':
-        _export_ranks(world_size='SLURM_NTASKS', rank='SLURM_PROCID', local_rank='SLURM_LOCALID')
-        if 'MASTER_ADDR' not in os.environ:
-            listing = subprocess.run(
-                ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            os.environ['MASTER_ADDR'] = listing.stdout.split()[0]
-    elif launcher == 'mpi':
-        _export_ranks(
-            world_size='OMPI_COMM_WORLD_SIZE',
-            rank='OMPI_COMM_WORLD_RANK',
-            local_rank='OMPI_COMM_WORLD_LOCAL_RANK',
-        )
-    missing = [name for name in ('RANK', 'WORLD_SIZE') if name not in os.environ]
-    if missing:
-        raise ValueError(
-            f'--launcher {launcher} needs {" and ".join(missing)} in the environment. Start the processes with '
-            '`torchrun --nproc_per_node N tools/train.py CONFIG --launcher pytorch` (or tools/dist_train.sh).'
-        )
-    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
-    os.environ.setdefault('MASTER_PORT', '29500')
-    timeout = None if timeout_s is None else datetime.timedelta(seconds=timeout_s)
-    torch.distributed.init_process_group('gloo', timeout=timeout)
-
-
-def _export_ranks(*, world_size: str, rank: str, local_rank: str):
-    """Copy a launcher's own variables to the names that torch.distributed reads."""
-    names = {'WORLD_SIZE': world_size, 'RANK': rank, 'LOCAL_RANK': local_rank}
-    missing = [theirs for theirs in names.values() if theirs not in os.environ]
-    if missing:
-        raise ValueError(f'this process was not started by that launcher: {", ".join(missing)} not in the environment')
-    for ours, theirs in names.items():
-        os.environ[ours] = os.environ[theirs]

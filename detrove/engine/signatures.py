@@ -3,7 +3,7 @@
 import ast
 import difflib
 import functools
-import importlib
+import importlib.util
 import inspect
 import textwrap
 from collections.abc import Iterable
@@ -13,6 +13,7 @@ from mmengine import registry as root_registries
 ALL_REGISTRIES = tuple(
     name for name, value in vars(root_registries).items() if isinstance(value, root_registries.Registry)
 )
+_SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
 def find_registered(type_name, registry_names: Iterable[str], scope: str):
@@ -29,6 +30,14 @@ def find_registered(type_name, registry_names: Iterable[str], scope: str):
         found = registry.get(type_name)
         if found is not None:
             return found
+    return None
+
+
+def find_scope(name: str, registry_names: Iterable[str]) -> str | None:
+    """The installed OpenMMLab package in whose registries a name without scope is found, or None."""
+    for scope in _SCOPES:
+        if importlib.util.find_spec(scope) is not None and find_registered(name, registry_names, scope) is not None:
+            return scope
     return None
 
 

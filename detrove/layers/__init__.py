@@ -1,11 +1,13 @@
 """nn.Modules that several papers share: attention, decoder, query branches, convolution blocks."""
 
 from .batch_augments import BatchRandomChoiceResize
+from .conditional_decoder_layer import ConditionalDecoderLayer, ConditionalSpatialQuery
 from .conv import ConvNormAct, RepVGGBlock, build_activation, fuse_for_inference
 from .decoder import DecoderOutput, DETRDecoder
 from .decoder_layer import DeformableDecoderLayer
 from .deformable_attention import MSDeformableAttention
 from .denoising import ContrastiveDenoising
+from .dense_encoder import DenseEncoder
 from .encoder import DeformableEncoder
 from .head import LayerwiseHead
 from .memory import Memory, flatten_levels
@@ -18,8 +20,9 @@ from .targets import BatchTargets, collate_targets
 
 __all__ = [
     'BatchRandomChoiceResize', 'BatchTargets', 'BoxPosition', 'BranchQueries', 'BranchSelfAttention',
-    'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder', 'DecoderOutput', 'DeformableDecoderLayer',
-    'DeformableEncoder', 'GroupBranch', 'LayerwiseHead', 'LearnedQueries', 'MLP', 'MSDeformableAttention',
-    'Memory', 'OneToManyBranch', 'QueryBranch', 'RepVGGBlock', 'SelectedQueries', 'SineBoxPosition',
-    'TopKQuerySelection', 'build_activation', 'collate_targets', 'flatten_levels', 'fuse_for_inference',
+    'ConditionalDecoderLayer', 'ConditionalSpatialQuery', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
+    'DecoderOutput', 'DeformableDecoderLayer', 'DeformableEncoder', 'DenseEncoder', 'GroupBranch', 'LayerwiseHead',
+    'LearnedQueries', 'MLP', 'MSDeformableAttention', 'Memory', 'OneToManyBranch', 'QueryBranch', 'RepVGGBlock',
+    'SelectedQueries', 'SineBoxPosition', 'TopKQuerySelection', 'build_activation', 'collate_targets',
+    'flatten_levels', 'fuse_for_inference',
 ]

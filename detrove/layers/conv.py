@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-_ACTIVATIONS = {'relu': nn.ReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
+_ACTIVATIONS = {'relu': nn.ReLU, 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
 
 
 def build_activation(name: str | None) -> nn.Module:
-    """The activation called `name` ('relu', 'silu', 'gelu'), or the identity for None."""
+    """The activation called `name` ('relu', 'prelu', 'silu', 'gelu'), or the identity for None."""
     if name is None:
         return nn.Identity()
     if name not in _ACTIVATIONS:

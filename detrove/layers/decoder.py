@@ -54,8 +54,11 @@ class DETRDecoder(nn.Module):
     Args:
         layer: config of the decoder layer.
         num_layers: number of layers.
+        first_layer: settings in which the first layer differs from `layer`; None for none.
         position: config of the module that makes query positions from references; None where the query selection gives
             positions that stay.
+        spatial_query: config of the module that makes from query and reference what layers compare with positions of
+            tokens (Conditional DETR, DAB-DETR); None for layers that take no such thing.
         norm: apply a layer norm to what the heads see of each layer (DINO).
         look_forward_twice: let a layer's boxes also pass gradient to the layer before it (DINO, Zhang et al. 2023,
             section 3.5).
@@ -70,7 +73,8 @@ class DETRDecoder(nn.Module):
         embed_dims, num_levels: given by the detector.
     """
 
-    def __init__(self, *, layer: dict, num_layers: int = 6, position: dict | None = None, norm: bool = False,
+    def __init__(self, *, layer: dict, num_layers: int = 6, first_layer: dict | None = None,
+                 position: dict | None = None, spatial_query: dict | None = None, norm: bool = False,
                  look_forward_twice: bool = True, refine_boxes: bool = True, relation: dict | None = None,
                  ranking: dict | None = None, eval_layers: int | None = None, eps: float = 1e-5,
                  init: str = 'default', embed_dims: int = 256, num_levels: int = 3):
@@ -79,12 +83,16 @@ class DETRDecoder(nn.Module):
             raise ValueError(f'decoder.eval_layers={eval_layers} must lie between 1 and num_layers={num_layers}.')
         if init not in ('default', 'xavier'):
             raise ValueError(f"decoder.init={init!r} must be 'default' or 'xavier'.")
-        first = MODELS.build(layer, default_args=dict(embed_dims=embed_dims, num_levels=num_levels))
+        layer_dims = dict(embed_dims=embed_dims, num_levels=num_levels)
+        first = MODELS.build(layer, default_args=layer_dims)
         self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(num_layers))
+        if first_layer is not None:
+            self.layers[0] = MODELS.build({**layer, **first_layer}, default_args=layer_dims)
         if init == 'xavier':
             xavier_matrices(self.layers)
         dims = dict(embed_dims=embed_dims)
         self.position = None if position is None else MODELS.build(position, default_args=dims)
+        self.spatial_query = None if spatial_query is None else MODELS.build(spatial_query, default_args=dims)
         self.norm = nn.LayerNorm(embed_dims) if norm else None
         self.relation = None
         if relation is not None:
@@ -119,7 +127,8 @@ class DETRDecoder(nn.Module):
         bias, logits, boxes = None, [], []
         for i, layer in enumerate(self.layers[:count]):
             last = i == count - 1
-            query = layer(state.content, self._position(i, state, memory), state.reference, memory, branches, bias)
+            query = layer(state.content, self._position(i, state, memory), state.reference, memory, branches, bias,
+                          **self._spatial_query(i, state))
             seen = query if self.norm is None else self.norm(query)
             delta = head.box_delta(i, seen)
             if self.training or last:
@@ -143,6 +152,11 @@ class DETRDecoder(nn.Module):
         if self.position is None:
             return state.position
         return self.position(i, state.content, state.reference, memory)
+
+    def _spatial_query(self, i: int, state: QueryState) -> dict[str, Tensor]:
+        if self.spatial_query is None:
+            return {}
+        return dict(spatial_query=self.spatial_query(i, state.content, state.reference))
 
     def _step(self, i: int, state: QueryState, delta: Tensor) -> QueryState:
         """The references of the next layer; delta (B, Q, 4) from the query before the norm."""

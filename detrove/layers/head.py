@@ -36,11 +36,14 @@ class LayerwiseHead(nn.Module):
     Args:
         num_classes: number of classes; there is no background class.
         shared: the same two heads after every layer (DINO) instead of heads of its own for each (Deformable DETR).
+        size_bias: where the first box head's width and height start before the sigmoid; for references that are points
+            (-2 in Deformable DETR without two stages).
         num_layers: number of decoder layers.
         embed_dims: channels of the queries.
     """
 
-    def __init__(self, *, num_classes: int, shared: bool = False, num_layers: int = 6, embed_dims: int = 256):
+    def __init__(self, *, num_classes: int, shared: bool = False, size_bias: float = 0.0, num_layers: int = 6,
+                 embed_dims: int = 256):
         super().__init__()
         self.num_classes = num_classes
         self.shared = shared
@@ -49,6 +52,7 @@ class LayerwiseHead(nn.Module):
         self.bbox_heads = nn.ModuleList(box_mlp(embed_dims) for _ in range(num_heads))
         for linear in self.class_heads:
             nn.init.constant_(linear.bias, class_bias())
+        nn.init.constant_(self.bbox_heads[0].layers[-1].bias[2:], size_bias)
 
     def classify(self, layer: int, query: Tensor, branches: Sequence[QueryBranch] | None = None) -> Tensor:
         """query (B, Q, C) after decoder layer `layer` -> logits (B, Q, num_classes), float32 at least.

@@ -24,6 +24,8 @@ class Memory:
         valid_wh: (B, L, 2) float32, columns and rows that belong to the image and not to its padding; None if no image
             is padded (or the model does not look at padding).
         padding: (B, S) bool, True where padded; None like valid_wh.
+        position: (B or 1, S, C), embedding of the tokens' positions, for decoders that attend to all tokens; None where
+            the encoder gives none.
     """
 
     tokens: Tensor
@@ -31,6 +33,7 @@ class Memory:
     level_wh: Tensor
     valid_wh: Tensor | None = None
     padding: Tensor | None = None
+    position: Tensor | None = None
 
     @property
     def valid_ratios(self) -> Tensor | None:

@@ -124,7 +124,7 @@ class GroupBranch(nn.Module):
 
     Group DETR (Chen et al. 2023), section 3.2. Each group has its own query selection, so that learned queries are K
     tables and two-stage queries K encoder heads (as in the Group DINO of PaddleDetection); the decoder and its heads
-    are shared.
+    are shared, and so is what makes points of learned positions.
 
     Args:
         num_groups: K, groups in training including the main branch, at least 2.
@@ -138,12 +138,12 @@ class GroupBranch(nn.Module):
             raise ValueError(f'groups.num_groups={num_groups} counts the main branch and must be at least 2; '
                              f'set groups=None for a single group.')
         self.num_groups = num_groups
-        defaults = dict(num_classes=num_classes, embed_dims=embed_dims)
+        defaults = dict(num_classes=num_classes, embed_dims=embed_dims, **MODELS.get(selection['type']).group_settings)
         self.selections = nn.ModuleList(MODELS.build(selection, default_args=defaults) for _ in range(num_groups - 1))
 
-    def forward(self, memory: Memory) -> BranchQueries:
-        """Queries of one batch, group after group."""
-        chosen = [selection(memory) for selection in self.selections]
+    def forward(self, memory: Memory, encoded: EncodedTokens | nn.Module | None = None) -> BranchQueries:
+        """Queries of one batch, group after group; `encoded` as the main selection's `encode` gives it."""
+        chosen = [selection(memory, None if selection.own_projection else encoded) for selection in self.selections]
         merged = SelectedQueries.concatenate(chosen)
         branch = QueryBranch('group', merged.reference_unact.shape[1], self.num_groups - 1)
         proposals = merged if merged.logits is not None else None

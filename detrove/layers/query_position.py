@@ -35,20 +35,26 @@ class SineBoxPosition(nn.Module):
 
     Args:
         scaled: multiply by an MLP of the query from the second layer on.
+        num_feats: channels of the sine embedding of each of the four numbers; None for half of embed_dims
+            (MMDetection's DINO has twice as many).
+        relative_to_input: on padded batches take boxes relative to the first level's padded size, as deformable DETRs
+            do, and not relative to the image (DAB-DETR).
         embed_dims: channels of the queries, given by the decoder.
     """
 
-    def __init__(self, *, scaled: bool = False, embed_dims: int = 256):
+    def __init__(self, *, scaled: bool = False, num_feats: int | None = None, relative_to_input: bool = True,
+                 embed_dims: int = 256):
         super().__init__()
-        self.embed_dims = embed_dims
-        self.mlp = MLP(2 * embed_dims, embed_dims, embed_dims, num_layers=2)
+        self.num_feats = num_feats or embed_dims // 2
+        self.relative_to_input = relative_to_input
+        self.mlp = MLP(4 * self.num_feats, embed_dims, embed_dims, num_layers=2)
         self.scale = MLP(embed_dims, embed_dims, embed_dims, num_layers=2) if scaled else None
         for linear in (*self.mlp.layers, *(self.scale.layers if scaled else ())):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, layer: int, query: Tensor, reference: Tensor, memory: Memory) -> Tensor:
-        """As `BoxPosition`; on padded batches boxes are taken relative to the first level's padded size."""
-        if memory.valid_ratios is not None:
+        """As `BoxPosition`."""
+        if self.relative_to_input and memory.valid_ratios is not None:
             reference = reference * memory.valid_ratios[:, :1].repeat(1, 1, 2)
-        position = self.mlp(sine_of_boxes(reference, self.embed_dims // 2).to(query.dtype))
+        position = self.mlp(sine_of_boxes(reference, self.num_feats).to(query.dtype))
         return position if self.scale is None or layer == 0 else position * self.scale(query)

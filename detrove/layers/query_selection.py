@@ -9,7 +9,9 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from .head import box_mlp, class_bias
+from .init import xavier_matrices
 from .memory import Memory, token_centres, token_grid
+from .mlp import MLP
 from .precision import at_least_fp32
 from .sine import sine_of_boxes
 
@@ -91,6 +93,7 @@ class TopKQuerySelection(nn.Module):
         num_queries: N, number of queries.
         content: of the queries: 'memory' (the chosen tokens, without gradient; RT-DETR), 'learned' (a table indexed by
             rank; DINO, H-DETR) or 'position' (made from the chosen boxes with the position; Deformable DETR).
+        content_init: how a learned table starts: 'normal' (H-DETR) or 'xavier' (DINO).
         fixed_position: make query positions from the chosen boxes once, for a decoder without positions of its own.
         class_agnostic: rank by the score of class 0, which stands for any object (Deformable DETR).
         supervise: 'selected' tokens (DINO, RT-DETR) or 'all' (Deformable DETR).
@@ -98,10 +101,14 @@ class TopKQuerySelection(nn.Module):
         num_classes, embed_dims: given by the detector.
     """
 
+    group_settings = {}  # in which the selections of further groups differ (see `GroupBranch`)
+
     def __init__(self, *, num_queries: int, num_classes: int, embed_dims: int = 256, content: str = 'memory',
                  fixed_position: bool = False, class_agnostic: bool = False, supervise: str = 'selected',
-                 own_projection: bool = True):
+                 own_projection: bool = True, content_init: str = 'normal'):
         super().__init__()
+        if content_init not in ('normal', 'xavier'):
+            raise ValueError(f"query_selection.content_init={content_init!r} must be 'normal' or 'xavier'.")
         if content not in ('memory', 'learned', 'position'):
             raise ValueError(f"query_selection.content={content!r} must be 'memory', 'learned' or 'position'.")
         if supervise not in ('selected', 'all'):
@@ -123,9 +130,11 @@ class TopKQuerySelection(nn.Module):
         self.bbox_head = box_mlp(embed_dims)
         nn.init.constant_(self.class_head.bias, class_bias())
         self.content = nn.Embedding(num_queries, embed_dims) if content == 'learned' else None
+        if self.content is not None and content_init == 'xavier':
+            nn.init.xavier_uniform_(self.content.weight)
         self.position_proj = self.position_norm = None
         if fixed_position:
-            out_dims = embed_dims * (2 if content == 'position' else 1)
+            out_dims = 2 * embed_dims  # position and content; normed together even if the content is not used
             self.position_proj = nn.Linear(2 * embed_dims, out_dims)
             self.position_norm = nn.LayerNorm(out_dims)
             nn.init.xavier_uniform_(self.position_proj.weight)
@@ -201,34 +210,39 @@ class LearnedQueries(nn.Module):
 
     Args:
         num_queries: N, number of queries.
-        reference: 'position': a point (x, y) made from the query's learned position by a linear layer (Deformable DETR,
+        reference: 'position': a point (x, y) made from the query's learned position by linear layers (Deformable DETR,
             Conditional DETR); 'anchor': a learned box (DAB-DETR).
+        point_layers: number of those layers: 1 (Deformable DETR) or more (2 in Conditional DETR).
         learned_content: False to start from zeros.
+        own_projection: False to use those layers of another selection.
         num_classes, embed_dims: given by the detector.
     """
 
-    def __init__(self, *, num_queries: int, reference: str = 'position', learned_content: bool = True,
-                 num_classes: int | None = None, embed_dims: int = 256):
+    group_settings = dict(own_projection=False)
+
+    def __init__(self, *, num_queries: int, reference: str = 'position', point_layers: int = 1,
+                 learned_content: bool = True, own_projection: bool = True, num_classes: int | None = None,
+                 embed_dims: int = 256):
         super().__init__()
         if reference not in ('position', 'anchor'):
             raise ValueError(f"query_selection.reference={reference!r} must be 'position' or 'anchor'.")
         self.num_queries = num_queries
+        self.own_projection = own_projection
         self.embed_dims = embed_dims
         self.content = nn.Embedding(num_queries, embed_dims) if learned_content else None
         self.position = self.reference_points = self.anchors = None
         if reference == 'position':
             self.position = nn.Embedding(num_queries, embed_dims)
-            self.reference_points = nn.Linear(embed_dims, 2)
-            nn.init.xavier_uniform_(self.reference_points.weight)
-            nn.init.zeros_(self.reference_points.bias)
+            self.reference_points = _point_layers(embed_dims, point_layers) if own_projection else None
         else:
             self.anchors = nn.Embedding(num_queries, 4)
 
-    def encode(self, memory: Memory) -> None:
-        """Nothing to make from the memory."""
+    def encode(self, memory: Memory) -> nn.Module | None:
+        """Nothing is made from the memory; the layers that make points, for selections without their own."""
+        return self.reference_points
 
-    def forward(self, memory: Memory, encoded: None = None, num_further: int = 0) -> SelectedQueries:
-        """The tables, for each image of the batch."""
+    def forward(self, memory: Memory, encoded: nn.Module | None = None, num_further: int = 0) -> SelectedQueries:
+        """The tables, for each image of the batch; `encoded`: the result of `encode` of the selection to share with."""
         if num_further:
             raise ValueError('learned queries have no ranking that another branch could take queries from; give '
                              'one_to_many a `selection` of its own.')
@@ -237,11 +251,24 @@ class LearnedQueries(nn.Module):
         content = (zeros if self.content is None else self.content.weight).expand(batch, -1, -1)
         if self.anchors is not None:
             return SelectedQueries(content, self.anchors.weight.expand(batch, -1, -1))
-        reference_unact = at_least_fp32(self.reference_points(self.position.weight))
+        make_points = self.reference_points if self.own_projection else encoded
+        reference_unact = at_least_fp32(make_points(self.position.weight))
         return SelectedQueries(content, *(x.expand(batch, -1, -1) for x in (reference_unact, self.position.weight)))
 
     def position_of(self, reference_unact: Tensor) -> None:
         """Learned positions belong to these queries alone; others have none."""
+
+
+def _point_layers(embed_dims: int, num_layers: int) -> nn.Module:
+    """Learned position (..., C) -> point before the sigmoid (..., 2)."""
+    if num_layers > 1:
+        layers = MLP(embed_dims, embed_dims, 2, num_layers)
+        xavier_matrices(layers)
+        return layers
+    linear = nn.Linear(embed_dims, 2)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _gather(tokens: Tensor, index: Tensor) -> Tensor:

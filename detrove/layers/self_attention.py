@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from .query_branches import QueryBranch
 
 
-class BranchSelfAttention(nn.Module):
+class BranchAttention(nn.Module):
     """Multi-head self-attention in which each query sees its own group and, if its branch says so, the main branch.
 
-    Parameters are laid out as in `torch.nn.MultiheadAttention`. Projections run once over all branches; groups fold
-    into the batch dimension, so invisible pairs are never computed.
+    Subclasses make queries, keys and values in `project`, once over all branches; groups fold into the batch dimension,
+    so invisible pairs are never computed.
 
     Args:
         embed_dims: channels, divisible by num_heads.
@@ -28,11 +28,12 @@ class BranchSelfAttention(nn.Module):
         self.embed_dims = embed_dims
         self.num_heads = num_heads
         self.dropout = dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dims, embed_dims))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
         self.out_proj = nn.Linear(embed_dims, embed_dims)
-        nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, query: Tensor, query_pos: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """query and query_pos (B, Q, C) -> q, k and v, each (B, Q, C)."""
+        raise NotImplementedError
 
     def forward(self, query: Tensor, query_pos: Tensor | None = None,
                 branches: Sequence[QueryBranch] | None = None,
@@ -41,7 +42,7 @@ class BranchSelfAttention(nn.Module):
 
         Args:
             query: (B, Q, C), all branches one behind the other, main first.
-            query_pos: (B, Q, C), added to queries and keys but not to values; None adds nothing.
+            query_pos: (B, Q, C), for queries and keys but not for values; None for none.
             branches: their sizes sum to Q; None means that all queries see each other.
             bias: for each branch None or (B * groups, heads, N, keys), added to the attention logits of the N queries
                 of each group; keys are the group's own, then those of the main branch if the branch sees it.
@@ -49,11 +50,7 @@ class BranchSelfAttention(nn.Module):
         Returns:
             (B, Q, C).
         """
-        located = query if query_pos is None else query + query_pos
-        weight_qk, weight_v = self.in_proj_weight.split([2 * self.embed_dims, self.embed_dims])
-        bias_qk, bias_v = self.in_proj_bias.split([2 * self.embed_dims, self.embed_dims])
-        q, k = F.linear(located, weight_qk, bias_qk).chunk(2, dim=-1)
-        v = F.linear(query, weight_v, bias_v)
+        q, k, v = self.project(query, query_pos)
         if branches is None:
             branches = [QueryBranch('main', query.shape[1])]
         q, k, v = (x.split([branch.num_queries for branch in branches], dim=1) for x in (q, k, v))
@@ -66,7 +63,8 @@ class BranchSelfAttention(nn.Module):
     def _heads(self, x: Tensor, num_groups: int = 1) -> Tensor:
         """(B, groups * N, C) -> (B * groups, heads, N, C / heads)."""
         batch, num_queries, _ = x.shape
-        return x.reshape(batch * num_groups, num_queries // num_groups, self.num_heads, -1).transpose(1, 2)
+        head_dims = self.embed_dims // self.num_heads  # not -1: a branch may be empty
+        return x.reshape(batch * num_groups, num_queries // num_groups, self.num_heads, head_dims).transpose(1, 2)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, branch: QueryBranch, main: tuple[Tensor, Tensor],
                 bias: Tensor | None) -> Tensor:
@@ -97,3 +95,20 @@ class BranchSelfAttention(nn.Module):
         to_main = to_main.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
         from_main = (to_main @ v_main).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
         return own @ v + from_main
+
+
+class BranchSelfAttention(BranchAttention):
+    """Queries and keys from content + position. Parameters are laid out as in `torch.nn.MultiheadAttention`."""
+
+    def __init__(self, embed_dims: int, num_heads: int, dropout: float = 0.0):
+        super().__init__(embed_dims, num_heads, dropout)
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dims, embed_dims))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dims))
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def project(self, query: Tensor, query_pos: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        located = query if query_pos is None else query + query_pos
+        weight_qk, weight_v = self.in_proj_weight.split([2 * self.embed_dims, self.embed_dims])
+        bias_qk, bias_v = self.in_proj_bias.split([2 * self.embed_dims, self.embed_dims])
+        q, k = F.linear(located, weight_qk, bias_qk).chunk(2, dim=-1)
+        return q, k, F.linear(query, weight_v, bias_v)

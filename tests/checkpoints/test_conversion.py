@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from argparse import Namespace
 
 import pytest
 import torch
@@ -103,6 +104,12 @@ def test_file_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / 'ran').exists()
     read_checkpoint(str(tmp_path / 'trap.pth'), allow_unsafe=True)
     assert (tmp_path / 'ran').exists()
+
+
+def test_options_saved_beside_weights_are_read(tmp_path):
+    """As the official DETR code bases save them."""
+    torch.save(dict(model={'weight': torch.ones(2)}, args=Namespace(lr=1e-4, dataset='coco')), tmp_path / 'official.pth')
+    assert read_checkpoint(str(tmp_path / 'official.pth'))['state_dict']['weight'].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize('content', [b'', b'not a checkpoint at all', b'PK\x03\x04 cut'])

@@ -1,4 +1,4 @@
-"""Every config file builds its model, passes the checks that training makes, and says what the official one says."""
+"""Every detector's config builds its model, passes training's checks, and says what the official one says."""
 
 import copy
 from pathlib import Path
@@ -13,7 +13,7 @@ from detrove.engine.optim import RegexOptimWrapperConstructor
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.relative_to(ROOT / 'configs').as_posix() for path in (ROOT / 'configs').rglob('*.py')
-                 if '_base_' not in path.parts)
+                 if not {'_base_', 'segmentation'} & set(path.parts))
 
 # parameters, and (rate, decay) -> (tensors, values) of the official optimiser groups, both printed by the official code
 OFFICIAL = {

@@ -101,7 +101,6 @@ class SummaryHook(Hook):
         options = {}
         image = mmcv.imread(sample.img_path, channel_order='rgb')
         if 'pred_instances' in sample:
-            _clip_boxes(sample.pred_instances, image.shape[:2])
             options['pred_score_thr'] = self.score_thr
             truth = _true_instances(runner.val_dataloader.dataset, sample.img_path)
             if truth is not None:
@@ -120,12 +119,6 @@ def _header() -> np.ndarray:
     for left, text in ((8, 'ground truth'), (_ROW_WIDTH // 2 + 8, 'predictions')):
         cv2.putText(header, text, (left, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
     return header
-
-
-def _clip_boxes(instances: InstanceData, shape_hw: tuple[int, int]) -> None:
-    """DETRs may predict past the border, where the visualizer would put white paper."""
-    instances.bboxes[:, 0::2] = instances.bboxes[:, 0::2].clamp(0, shape_hw[1])
-    instances.bboxes[:, 1::2] = instances.bboxes[:, 1::2].clamp(0, shape_hw[0])
 
 
 def _has_objects(sample) -> bool:

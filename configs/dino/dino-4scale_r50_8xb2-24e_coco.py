@@ -1,0 +1,5 @@
+_base_ = './dino-4scale_r50_8xb2-12e_coco.py'
+
+max_epochs = 24
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(type='MultiStepLR', milestones=[20 / 24], gamma=0.1)]

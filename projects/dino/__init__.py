@@ -1,0 +1,5 @@
+"""DINO (Zhang et al. 2023): nothing but key maps; the network is the shared one."""
+
+from . import checkpoint, mmdet_checkpoint
+
+__all__ = ['checkpoint', 'mmdet_checkpoint']
