@@ -80,7 +80,16 @@ class OneDETR(BaseDetector):
         self.num_levels = num_levels
         self.padding_mask = padding_mask
         self.max_per_img = (test_cfg or {}).get('max_per_img', 300)
+        self._check_references()
         self.register_load_state_dict_pre_hook(convert_while_loading)
+
+    def _check_references(self) -> None:
+        parts = dict(denoising=self.denoising) | {'decoder.relation': getattr(self.decoder, 'relation', None)}
+        for name, part in parts.items():
+            if part is not None and self.query_selection.gives_points:
+                raise ValueError(f'model.{name} needs queries that start as boxes, but this query_selection gives '
+                                 f"points; set {name}=None, or use TopKQuerySelection or "
+                                 f"LearnedQueries(reference='anchor').")
 
     @staticmethod
     def _build(cfg: dict | None, **defaults) -> nn.Module | None:

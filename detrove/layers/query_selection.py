@@ -121,6 +121,7 @@ class TopKQuerySelection(nn.Module):
         self.class_agnostic = class_agnostic
         self.supervise_all = supervise == 'all'
         self.own_projection = own_projection
+        self.gives_points = False
         self.output_proj = self.output_norm = None
         if own_projection:
             self.output_proj = nn.Linear(embed_dims, embed_dims)
@@ -231,7 +232,8 @@ class LearnedQueries(nn.Module):
         self.embed_dims = embed_dims
         self.content = nn.Embedding(num_queries, embed_dims) if learned_content else None
         self.position = self.reference_points = self.anchors = None
-        if reference == 'position':
+        self.gives_points = reference == 'position'
+        if self.gives_points:
             self.position = nn.Embedding(num_queries, embed_dims)
             self.reference_points = _point_layers(embed_dims, point_layers) if own_projection else None
         else:

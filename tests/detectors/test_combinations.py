@@ -34,11 +34,18 @@ COMPONENTS = dict(
     denoising=dict(denoising=dict(type='ContrastiveDenoising', num_queries=10)),
     one_to_many=dict(one_to_many=dict(type='OneToManyBranch', num_queries=40, targets_per_object=3)),
     group=dict(groups=dict(type='GroupBranch', num_groups=3)),
+    rank=dict(
+        decoder=dict(ranking=dict(type='QueryRanking', num_queries=20, num_one_to_many=40)),
+        bbox_head=dict(type='RankAdaptiveHead', num_queries=20, num_one_to_many=40),
+        matcher=dict(type='HighOrderMatcher'),
+        criterion=dict(loss_class=dict(type='QueryGIoUAwareFocalLoss'), quality='giou')),
+    relation=dict(decoder=dict(relation=dict(type='PositionRelation'))),
 )
 SETS = [tuple(names) for size in range(len(COMPONENTS) + 1) for names in itertools.combinations(COMPONENTS, size)]
 MATRIX = list(itertools.product(BASES, SETS))
 SAMPLE = [(base, names) for base, names in MATRIX if len(names) == len(COMPONENTS)] + [
-    ('rt_detr', ()), ('dino', ('denoising',)), ('deformable', ('one_to_many',)), ('rt_detr', ('group',))]
+    ('rt_detr', ()), ('dino', ('denoising',)), ('deformable', ('one_to_many', 'rank')),
+    ('rt_detr', ('group', 'relation'))]
 
 
 def pytest_generate_tests(metafunc):
@@ -171,6 +178,17 @@ def test_fewer_tokens_than_queries():
     losses = model.loss(inputs[:, :, :32, :32], samples)
     sum(losses.values()).backward()
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+@pytest.mark.parametrize('part', ['denoising', 'relation'])
+def test_parts_that_need_boxes_refuse_points(part):
+    config = Config.fromfile(NANO)
+    if part == 'relation':
+        del config.model['denoising']
+        config.model.decoder.relation = dict(type='PositionRelation')
+    config.model.query_selection = dict(type='LearnedQueries', num_queries=20)
+    with pytest.raises(ValueError, match=f'{part} needs queries that start as boxes'):
+        build_model(config)
 
 
 def test_a_single_group_is_refused():
