@@ -165,7 +165,7 @@ class OneDETR(BaseDetector):
 
     def compute_losses(self, outputs: DETROutputs, targets: BatchTargets) -> dict[str, Tensor]:
         """Match all layers of all branches and of the encoder, then apply the criterion to each."""
-        num_objects = reduce_mean(outputs.decoder.logits.new_tensor(float(targets.total))).clamp(min=1)
+        num_objects = reduce_mean(outputs.decoder.logits.new_tensor(float(targets.total)))
         sizes = [part.branch.num_queries for part in outputs.branches]
         logits = outputs.decoder.logits.split(sizes, dim=2)
         boxes = outputs.decoder.boxes_cxcywh.split(sizes, dim=2)

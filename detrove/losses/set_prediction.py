@@ -36,6 +36,12 @@ class PredictionSet(NamedTuple):
         layers = ['enc.'] if self.from_encoder else [*(f'd{i}.' for i in range(len(self.logits) - 1)), '']
         return [branch + layer for layer in layers]
 
+    def divisor(self, num_objects: Tensor) -> Tensor:
+        """What the sums over queries are divided by, at least one, also in a batch without objects."""
+        if self.matched_gt is not None:  # the official codes bound it for denoising before they count its groups
+            num_objects = num_objects.clamp(min=1)
+        return (num_objects * self.copies).clamp(min=1)
+
     def match_sets(self) -> list[MatchSet]:
         layers, _, num_queries, _ = self.logits.shape
         groups = self.branch.num_groups
@@ -49,7 +55,7 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
     Args:
         sets: the predictions.
         targets: the objects.
-        num_objects: scalar, objects in the batch, averaged over ranks, at least one.
+        num_objects: scalar, objects in the batch, averaged over ranks.
         matcher, criterion: see `HungarianMatcher`, `DETRCriterion`.
         encoder_criterion: for predictions of the encoder; None to use `criterion`.
 
@@ -95,7 +101,7 @@ def _name(sets, sizes, values: dict[str, Tensor], num_objects: Tensor) -> dict[s
     for name, value in values.items():
         for part, rows in zip(sets, value.split(sizes, dim=1), strict=True):
             layers = rows.unflatten(1, (len(part.logits), -1)).sum((0, 2))
-            layers = layers * part.branch.loss_weight / (num_objects * part.copies)
+            layers = layers * part.branch.loss_weight / part.divisor(num_objects)
             losses |= {prefix + name: layer for prefix, layer in zip(part.loss_names, layers, strict=True)}
     return losses
 

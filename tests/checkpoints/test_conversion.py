@@ -108,7 +108,8 @@ def test_file_that_would_run_code_is_refused(tmp_path):
 
 def test_options_saved_beside_weights_are_read(tmp_path):
     """As the official DETR code bases save them."""
-    torch.save(dict(model={'weight': torch.ones(2)}, args=Namespace(lr=1e-4, dataset='coco')), tmp_path / 'official.pth')
+    saved = dict(model={'weight': torch.ones(2)}, args=Namespace(lr=1e-4, dataset='coco'))
+    torch.save(saved, tmp_path / 'official.pth')
     assert read_checkpoint(str(tmp_path / 'official.pth'))['state_dict']['weight'].tolist() == [1, 1]
 
 

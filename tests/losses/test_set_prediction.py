@@ -92,3 +92,10 @@ def test_focal_loss_equals_torchvision():
     logits, positive = torch.randn(5, 7, CLASSES), (torch.rand(5, 7, CLASSES) > 0.8).float()
     loss = MODELS.build(dict(type='QueryFocalLoss'))(logits, positive, torch.rand(5, 7))
     torch.testing.assert_close(loss, sigmoid_focal_loss(logits, positive, alpha=0.25, gamma=2.0))
+
+
+def test_divisor_is_at_least_one():
+    """For one-to-many sets after counting the copies, for denoising before: as in the official codes."""
+    o2m, dn = make_set('o2m', 8, 1, 6, seed=0), make_set('dn', 4, 1, 6, seed=0, matched_gt=torch.zeros(2, 4))
+    assert [o2m.divisor(torch.tensor(x)).item() for x in (0.0, 0.5, 2.0)] == [1, 3, 12]
+    assert [dn.divisor(torch.tensor(x)).item() for x in (0.0, 0.5, 2.0)] == [6, 6, 12]

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from detrove.apis import build_model
 from detrove.checkpoints import conversion
 from detrove.checkpoints.deterministic import deterministic_images, deterministic_state_dict
+from detrove.engine.optim import RegexOptimWrapperConstructor
 from detrove.layers import BatchTargets, memory
 from detrove.ops.boxes import box_cxcywh_to_xyxy
 
@@ -36,8 +37,10 @@ class OfficialCase:
         for name, owner in self.owner.items():
             self.weights[name] = self.weights[owner]
         # attention of plain DETRs tells tokens and queries apart only if some weights are larger, others smaller
-        for pattern, factor in zip(*(self.reference.get(f'scaled_{x}', ()) for x in ('patterns', 'factors')), strict=True):
-            self.weights.update({name: self.weights[name] * float(factor) for name in shapes if re.match(pattern, name)})
+        scaled = (self.reference.get(f'scaled_{x}', ()) for x in ('patterns', 'factors'))
+        for pattern, factor in zip(*scaled, strict=True):
+            chosen = [name for name in shapes if re.match(pattern, name)]
+            self.weights.update({name: self.weights[name] * float(factor) for name in chosen})
         self.load_result = self.model.load_state_dict({'model': self.weights}, strict=True)
         self.model.double()
         self.model.encoder.register_forward_hook(lambda *args: setattr(self, 'memory', args[2]))
@@ -86,6 +89,16 @@ class OfficialCase:
         losses = self.model.compute_losses(outputs, targets)
         sum(losses.values()).backward()
         return outputs, losses
+
+    def optimiser_groups(self):
+        """{(learning rate, weight decay): number of values}."""
+        wrapper = self.model.cfg.optim_wrapper
+        default = wrapper.optimizer.lr, wrapper.optimizer.weight_decay
+        sizes = {}
+        for group in RegexOptimWrapperConstructor(wrapper, wrapper.paramwise_cfg).parameter_groups(self.model):
+            key = group.get('lr', default[0]), group.get('weight_decay', default[1])
+            sizes.setdefault(key, []).append(sum(p.numel() for p in group['params']))
+        return sizes
 
     def expected_losses(self, part):
         """Official losses, weighted, under our names."""

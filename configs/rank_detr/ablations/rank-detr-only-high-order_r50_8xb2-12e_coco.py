@@ -1,0 +1,7 @@
+# The high-order matching cost alone
+_base_ = '../rank-detr_r50_8xb2-12e_coco.py'
+
+model = dict(
+    decoder=dict(ranking=None),
+    bbox_head=dict(_delete_=True, type='LayerwiseHead', num_classes=80),
+    criterion=dict(loss_class=dict(type='QueryFocalLoss')))

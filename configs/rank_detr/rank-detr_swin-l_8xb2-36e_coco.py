@@ -1,0 +1,8 @@
+# Official: rank_detr_swin_large_two_stage_36ep.py
+_base_ = './rank-detr_swin-l_8xb2-12e_coco.py'
+
+model = dict(backbone=dict(drop_path_rate=0.5))
+
+max_epochs = 36
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(type='MultiStepLR', milestones=[30 / 36], gamma=0.1)]

@@ -1,0 +1,10 @@
+"""Relation-DETR (Hou et al. 2024)."""
+
+from . import checkpoint
+from .focalnet import FocalNet
+from .initialisation import RelationDETRInit
+from .memory_fusion import MemoryFusion
+from .position_relation import PositionRelation
+from .swin import PlainSwinTransformer
+
+__all__ = ['FocalNet', 'MemoryFusion', 'PlainSwinTransformer', 'PositionRelation', 'RelationDETRInit', 'checkpoint']
