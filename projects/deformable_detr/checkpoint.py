@@ -4,15 +4,8 @@ import torch
 from torch import nn
 
 from detrove.checkpoints import COCO_CATEGORY_IDS, register_converter, rename_keys
-from detrove.checkpoints.deformable_layout import (
-    KEY_MAP as LAYOUT,
-)
-from detrove.checkpoints.deformable_layout import (
-    convert_swin,
-    mark_extra_levels,
-    move_encoder_head,
-    share_heads,
-)
+from detrove.checkpoints.deformable_layout import KEY_MAP as LAYOUT
+from detrove.checkpoints.deformable_layout import convert_swin, mark_extra_levels, move_encoder_head, share_heads
 
 KEY_MAP = (
     (r'transformer\.pos_trans\.', 'query_selection.position_proj.'),

@@ -19,7 +19,8 @@ def random_case(counts, layers=3, num_queries=9, num_classes=4):
     boxes = torch.rand(batch, padded, 4) * 0.3 + 0.2
     targets = BatchTargets(torch.randint(0, num_classes, (batch, padded)), boxes, valid, counts)
     sets = [MatchSet(num_queries)] * layers
-    return torch.randn(batch, layers * num_queries, num_classes), torch.rand(batch, layers * num_queries, 4), targets, sets
+    rows = layers * num_queries
+    return torch.randn(batch, rows, num_classes), torch.rand(batch, rows, 4), targets, sets
 
 
 def slow_match(logits, boxes, labels, gt_boxes):
