@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import cv2
 import pytest
 import torch
 from mmdet.models import RetinaNet
@@ -10,6 +11,7 @@ from mmdet.registry import MODELS
 from torch import nn
 
 from detrove.cli import main
+from detrove.cli.test import _flip_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +78,40 @@ def test_show_dir_draws_every_image(trained, tmp_path):
     assert len(list((tmp_path / 'work').glob('*/drawn/*.png'))) == 4
 
 
+def test_show_dir_draws_inside_the_image(detection_config, trained, tmp_path, monkeypatch):
+    config = detection_config("""
+        default_hooks['visualization'] = dict(type='DetVisualizationHook', score_thr=0.0)
+        visualizer['type'] = 'ClippedDetVisualizer'
+    """)
+    predict = RetinaNet.predict
+
+    def predict_outside(self, *args):
+        samples = predict(self, *args)
+        for sample in samples:
+            sample.pred_instances = sample.pred_instances[:1]
+            sample.pred_instances.bboxes[:] = torch.tensor([-40.0, -20, 50, 90])
+        return samples
+
+    monkeypatch.setattr(RetinaNet, 'predict', predict_outside)
+    assert run((config, trained[1]), '--show-dir', 'drawn', '--out', 'results.json') == 0
+    for file in (tmp_path / 'work').glob('*/drawn/*.png'):
+        drawn = cv2.imread(str(file))
+        assert drawn.shape == (64, 128, 3)  # ground truth and predictions
+        assert not (drawn == 255).all(axis=-1).any(), 'white paper around the image'
+    assert json.loads((tmp_path / 'results.json').read_text())[0]['bbox'] == [-40, -20, 90, 110]
+
+
 def test_time_augmentation_adds_a_flip_by_default(trained, capsys):
     assert run(trained, '--tta') == 0
     assert "type='DetTTAModel'" in capsys.readouterr().out
+
+
+def test_time_augmentation_of_maps_loads_them_unflipped():
+    steps = [dict(type=name) for name in ('LoadImageFromFile', 'mmseg.LoadAnnotations', 'mmseg.PackSegInputs')]
+    *before, augment = _flip_pipeline(steps, segmentation=True)
+    flips, loading, pack = augment['transforms']
+    assert [step['type'] for step in (*before, *loading, *pack)] == [step['type'] for step in steps]
+    assert [flip['prob'] for flip in flips] == [1.0, 0.0]
 
 
 def test_fuse_is_called_on_the_loaded_model(detection_config, trained):

@@ -83,6 +83,16 @@ def test_a_right_config_passes(make_config):
         (dict(model__bbox_head__stacked_conv=1), "no argument 'stacked_conv'; did you mean 'stacked_convs'"),
         (dict(model__bbox_head__loss_cls__typo=1), "FocalLoss has no argument 'typo'"),
         (dict(model__type='RetinaNett'), "'RetinaNett' is not registered in MODELS.*did you mean 'RetinaNet'"),
+        (
+            dict(model__type='EncoderDecoder'),
+            "'EncoderDecoder' is not registered in MODELS .* of mmdet, but in mmseg: "
+            "write type='mmseg.EncoderDecoder', or set default_scope='mmseg'",
+        ),
+        (
+            dict(default_scope='mmseg', model__type='mmseg.RetinaNet'),
+            "'mmseg.RetinaNet' is not registered in .* of mmseg, but in mmdet: write type='mmdet.RetinaNet'",
+        ),
+        (dict(train_dataloader__dataset__pipeline=[dict(type='PackSegInputs')]), "type='mmseg.PackSegInputs'"),
         (dict(model__train_cfg__assigner__type='MaxIouAssigner'), "did you mean 'MaxIoUAssigner'"),
         (dict(train_dataloader__dataset__pipeline=[dict(type='LoadImage')]), 'dataset.pipeline.0.type'),
         (dict(default_hooks__logger__intervall=1), "did you mean 'interval'"),

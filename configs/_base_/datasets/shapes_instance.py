@@ -1,7 +1,6 @@
 # The built-in sample data with instance masks.
 _base_ = './shapes_detection.py'
 
-data_root = 'data/shapes/'
 image_size = (320, 320)  # width, height
 
 train_pipeline = [
@@ -21,11 +20,9 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type='CocoEvaluation', ann_file=data_root + 'annotations/val.json', metric=['bbox', 'segm']
-)
+val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
