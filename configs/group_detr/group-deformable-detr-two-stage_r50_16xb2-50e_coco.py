@@ -1,0 +1,3 @@
+_base_ = '../deformable_detr/deformable-detr-two-stage_r50_16xb2-50e_coco.py'
+
+model = dict(groups=dict(type='GroupBranch', num_groups=11))

@@ -1,0 +1,3 @@
+_base_ = '../dino/dino-4scale_r50_8xb2-36e_coco.py'
+
+model = dict(groups=dict(type='GroupBranch', num_groups=11))
