@@ -79,15 +79,17 @@ def write_package(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_traces_of_a_runner():
-    """mmengine's Runner leaves its scope and its logger behind in the process.
+    """mmengine's Runner leaves its scope, logger, visualizer and message hub behind in the process.
 
-    Later tests would build in that scope, and a runner of the same second would share the logger, which writes where
-    standard output was when it was made.
+    Later tests would build in that scope, draw into a folder that is gone, and, where a runner starts in the same
+    second, log to where standard output was then.
     """
     yield
-    for module, name in (('mmengine.registry', 'DefaultScope'), ('mmengine.logging', 'MMLogger')):
-        if module in sys.modules:
-            getattr(sys.modules[module], name)._instance_dict.clear()
+    if 'mmengine.utils' in sys.modules:
+        kinds = [sys.modules['mmengine.utils'].ManagerMixin]
+        for kind in kinds:
+            kind._instance_dict.clear()
+            kinds += kind.__subclasses__()
 
 
 @pytest.fixture
