@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise FileExistsError(f'{args.json} exists. Choose another name, or pass --force to replace it.')
 
     import torch
+    from mmengine.logging import MMLogger
     from rich.console import Console
     from rich.progress import Progress
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from detrove.benchmark.report import environment
     from detrove.engine.config_check import load_config
 
+    MMLogger.get_current_instance().setLevel('WARNING')  # building optimisers lists their groups
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     workload = Workload(tuple(args.size), args.batch, args.objects, device, args.amp)
     contestants = [

@@ -91,6 +91,7 @@ def test_command(tmp_path, capsys):
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert 'rtdetr_nano_shapes' in shown and 'yolox_tiny' in shown and 'matching and losses (ms)' in shown
+    assert 'optimizer group' not in shown
     content = json.loads(out.read_text())
     assert content['workload']['size_hw'] == [64, 64] and len(content['results'][0]['train_s']) == 1
     assert main(arguments) == 1
