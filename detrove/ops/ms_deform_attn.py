@@ -1,7 +1,8 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv:2010.04159; RT-DETRv2, arXiv:2407.17140).
 
 `ms_deform_attn` is what layers call. `ms_deform_attn_reference` says the same thing with `grid_sample` and is
-the form that exporters see. The fast path turns every bilinear sample into four rows of `value` and lets
+the form that exporters see. On CUDA the Triton kernels of `ms_deform_attn_triton` run where they apply. The path
+for all else, exact and deterministic, turns every bilinear sample into four rows of `value` and lets
 `embedding_bag` do the weighted sum; its backward recomputes those rows from the inputs, so nothing of size
 queries x points x channels is ever stored.
 """
@@ -15,6 +16,7 @@ from itertools import accumulate, chain
 import torch
 import torch.nn.functional as F
 
+from .triton_support import can_run_triton
 from .weighted_rows import grad_table, grad_weights, sum_rows
 
 METHODS = ('default', 'discrete')
@@ -85,6 +87,19 @@ def as_level_shapes(spatial_shapes: Sequence[tuple[int, int]] | torch.Tensor) ->
     if isinstance(spatial_shapes, torch.Tensor):
         spatial_shapes = spatial_shapes.tolist()
     return tuple((h, w) for h, w in spatial_shapes)
+
+
+def triton_kernels(value: torch.Tensor):
+    """The module with the Triton kernels if they run for this value, else None.
+
+    They need CUDA, and do not repeat a gradient to the last bit, so that they stand back where torch is asked for
+    deterministic algorithms.
+    """
+    if value.dtype == torch.float64 or torch.are_deterministic_algorithms_enabled() or not can_run_triton(value.device):
+        return None
+    from . import ms_deform_attn_triton
+
+    return ms_deform_attn_triton
 
 
 def _flatten_points(value, shapes, locations, weights, num_points, method):
@@ -169,6 +184,9 @@ def _ms_deform_attn(
     if locations.numel() == 0:
         return value.new_zeros((batch, num_queries, num_heads * head_dim))
     levels = _levels(tuple(shapes), tuple(num_points), value.device, locations.dtype)
+    kernels = None if discrete else triton_kernels(value)
+    if kernels is not None:
+        return kernels.forward(value, levels[:3], locations, weights)
     if discrete:
         rows = _discrete_rows(value, levels, locations)
         row_weights = weights
@@ -198,6 +216,9 @@ def _ms_deform_attn_backward(
     if locations.numel() == 0:
         return torch.zeros_like(value), torch.zeros_like(locations), torch.zeros_like(weights)
     levels = _levels(tuple(shapes), tuple(num_points), value.device, locations.dtype)
+    kernels = None if discrete else triton_kernels(value)
+    if kernels is not None:
+        return kernels.backward(grad, value, levels[:3], locations, weights)
     value_rows = _value_rows(value, locations)
     grad_bags = grad.reshape(-1, value.shape[3]).to(locations.dtype)
     bags = grad_bags.shape[0]
@@ -251,10 +272,10 @@ def _levels(shapes, num_points, device, dtype):
     heights, widths = shapes[::2], shapes[1::2]
     starts = accumulate((h * w for h, w in zip(heights, widths, strict=True)), initial=0)
     levels = list(zip(starts, widths, heights, strict=False))  # starts has one more: the end
-    table = [level for level, n in zip(levels, num_points, strict=True) for _ in range(n)]
+    table = list(zip(*(level for level, n in zip(levels, num_points, strict=True) for _ in range(n)), strict=True))
     # Cached, so it must serve training later even if this call is made in inference mode.
     with torch.inference_mode(False):
-        start, width, height = torch.tensor(table, dtype=torch.int32, device=device).unbind(-1)
+        start, width, height = torch.tensor(table, dtype=torch.int32, device=device)
         return width.to(dtype), height.to(dtype), start, width, height
 
 
