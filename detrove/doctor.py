@@ -179,8 +179,11 @@ def _examine_ops(report: Report) -> None:
         return
     if extension.__name__ != 'detrove.ops.mmcv_ext':
         report.ops = {'all of mmcv.ops': f'compiled mmcv ({extension.__file__})'}
-        return
-    report.ops = extension.implementations()
+    else:
+        report.ops = extension.implementations()
+    from .ops.neighborhood_natten import natten_status
+
+    report.ops['neighborhood_attention'] = f'PyTorch ({natten_status()})'
 
 
 def _is_installed(report: Report, module: str) -> bool:

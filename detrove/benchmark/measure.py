@@ -9,7 +9,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-import detrove.ops.ms_deform_attn  # noqa: F401  registers the operator counted below
+import detrove.ops  # noqa: F401  registers the operators counted below
 
 from .contestant import Contestant
 
@@ -19,6 +19,13 @@ def _sampling_flops(value_shape, shapes, num_points, locations_shape, *_, out_sh
     """Each sample of a head's channels is a weighted sum of four cells (of one in the discrete form, counted alike)."""
     batch, num_queries, num_heads, num_samples, _ = locations_shape
     return 2 * 4 * batch * num_queries * num_heads * num_samples * value_shape[-1]
+
+
+@register_flop_formula(torch.ops.detrove.neighborhood_attention)
+def _neighborhood_flops(query_shape, key_shape, value_shape, bias_shape, kernel_hw, *_, out_shape=None, **__) -> int:
+    """Products of each query with the keys of its window, and the weighted sum of their values."""
+    batch, height, width, num_heads, head_dim = query_shape
+    return 2 * batch * height * width * num_heads * kernel_hw[0] * kernel_hw[1] * (head_dim + value_shape[-1])
 
 
 @dataclass
@@ -33,7 +40,8 @@ class Measurement:
         train_parts_s: part -> seconds.
         saved_bytes: tensors that the forward pass keeps for the backward, parameters not counted; the same on every
             device.
-        peak_bytes: most memory that was allocated on the GPU during a training step; None on the CPU.
+        peak_bytes: most memory that was allocated on the GPU during a training step; `measure` leaves it None on the
+            CPU.
     """
 
     name: str
@@ -47,7 +55,8 @@ class Measurement:
 
 
 def measure(contestants: Sequence[Contestant], *, rounds: int = 10, warmup: int = 2, train: bool = True,
-            predict: bool = True, progress: Callable[[], None] = lambda: None) -> list[Measurement]:
+            predict: bool = True, progress: Callable[[], None] = lambda: None,
+            clock: Callable[[], float] = time.perf_counter) -> list[Measurement]:
     """Measure all contestants, one step of each in turn.
 
     Args:
@@ -56,15 +65,16 @@ def measure(contestants: Sequence[Contestant], *, rounds: int = 10, warmup: int 
         warmup: steps of each before that are not timed.
         train, predict: what to measure.
         progress: called after each of the (warmup + rounds) * (train + predict) rounds.
+        clock: seconds; `time.process_time` is the time of all threads on the CPU.
     """
     results = [Measurement(x.name, x.num_parameters) for x in contestants]
     for is_train in [False] * predict + [True] * train:
         for round_index in range(warmup + rounds):
             for contestant, result in zip(contestants, results, strict=True):
                 if round_index == 0:
-                    (_describe_training if is_train else _describe_prediction)(contestant, result)
+                    (_describe_training if is_train else _describe_prediction)(contestant, result, clock)
                     continue
-                parts = _time(contestant, is_train)
+                parts = _time(contestant, is_train, clock)
                 if round_index < warmup:
                     continue
                 (result.train_s if is_train else result.predict_s).append(sum(parts.values()))
@@ -82,29 +92,29 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return middle, (high - low) / 2
 
 
-def _time(contestant: Contestant, is_train: bool) -> dict[str, float]:
+def _time(contestant: Contestant, is_train: bool, clock: Callable[[], float]) -> dict[str, float]:
     parts = {}
-    start = _now(contestant)
+    start = _now(contestant, clock)
     for part in contestant.train_parts() if is_train else contestant.predict_parts():
-        end = _now(contestant)
+        end = _now(contestant, clock)
         parts[part], start = end - start, end
     return parts
 
 
-def _now(contestant: Contestant) -> float:
+def _now(contestant: Contestant, clock: Callable[[], float]) -> float:
     if contestant.inputs.is_cuda:
         torch.cuda.synchronize(contestant.inputs.device)
-    return time.perf_counter()
+    return clock()
 
 
-def _describe_prediction(contestant: Contestant, result: Measurement) -> None:
+def _describe_prediction(contestant: Contestant, result: Measurement, clock: Callable[[], float]) -> None:
     counter = FlopCounterMode(display=False)
     with counter:
-        _time(contestant, is_train=False)
+        _time(contestant, False, clock)
     result.flops = counter.get_total_flops()
 
 
-def _describe_training(contestant: Contestant, result: Measurement) -> None:
+def _describe_training(contestant: Contestant, result: Measurement, clock: Callable[[], float]) -> None:
     kept = {parameter.untyped_storage().data_ptr(): 0 for parameter in contestant.model.parameters()}
 
     def keep(tensor):
@@ -116,7 +126,7 @@ def _describe_training(contestant: Contestant, result: Measurement) -> None:
     if cuda:
         torch.cuda.reset_peak_memory_stats(contestant.inputs.device)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        _time(contestant, is_train=True)
+        _time(contestant, True, clock)
     result.saved_bytes = sum(kept.values())
     if cuda:
         result.peak_bytes = torch.cuda.max_memory_allocated(contestant.inputs.device)

@@ -22,7 +22,7 @@ def as_table(results: Sequence[Measurement]) -> str:
     if train:
         head += ['training step (ms)', 'ratio', *(f'{part} (ms)' for part in parts)]
         head += ['saved for backward (MiB)', 'ratio']
-        head += ['peak GPU memory (MiB)'] * any(x.peak_bytes for x in results)
+        head += ['peak memory (MiB)'] * any(x.peak_bytes for x in results)
     rows = [_row(x, results[0], predict, train, parts) for x in results]
     return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [head, ['---'] * len(head), *rows])
 

@@ -1,0 +1,25 @@
+"""The table of operators: every contestant does the work, and the fast one keeps and needs less memory."""
+
+import torch
+
+from detrove.benchmark import operators
+from detrove.benchmark.measure import measure
+
+
+def test_prints_a_table_for_every_case(monkeypatch, capsys):
+    monkeypatch.setattr(operators, 'NEIGHBORHOODS', ((14, 1, 2),))
+    operators.main(['--rounds', '1'])
+    title, head, _, reference, fast = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert title == 'neighborhood attention, 14 x 14, 1 heads, dilation 2'
+    assert head.endswith('| saved for backward (MiB) | ratio | peak memory (MiB) |')
+    assert reference.startswith('| windows gathered |')
+    assert fast.startswith('| detrove.ops |')
+
+
+def test_contestants_agree_and_are_counted_alike():
+    reference, fast = operators.neighborhood_contestants(28, 2, 1, 'cpu')
+    torch.testing.assert_close(fast.function(*fast.arguments), reference.function(*reference.arguments))
+    results = measure([reference, fast], rounds=1, warmup=1)
+    assert results[0].flops == results[1].flops == 4 * 28**2 * 2 * 49 * operators.HEAD_DIM
+    assert results[1].saved_bytes < results[0].saved_bytes / 10
+    assert operators.peak_cpu_bytes(fast) < operators.peak_cpu_bytes(reference) / 3
