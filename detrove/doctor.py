@@ -182,8 +182,11 @@ def _examine_ops(report: Report) -> None:
     else:
         report.ops = extension.implementations()
     from .ops.neighborhood_natten import natten_status
+    from .ops.triton_support import triton_obstacle
 
-    report.ops['neighborhood_attention'] = f'PyTorch ({natten_status()})'
+    obstacle = triton_obstacle()
+    report.ops['Triton kernels on CUDA'] = 'ready' if obstacle is None else f'not used: {obstacle}'
+    report.ops['neighborhood_attention'] = f'PyTorch; on CUDA Triton, if ready ({natten_status()})'
 
 
 def _is_installed(report: Report, module: str) -> bool:

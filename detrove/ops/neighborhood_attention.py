@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from .neighborhood_fused import fused_attention, fused_refusal
 from .neighborhood_natten import natten_attention, natten_refusal
 from .neighborhood_tiles import tiled_attention
 
@@ -25,8 +26,11 @@ def neighborhood_attention(
 
     Along each axis with dilation d, pixel i belongs to the group of pixels of the same i % d and has rank i // d in
     it. Its window is the kernel_size ranks of its group around its own, shifted, not cut, where that would leave the
-    group. Gradients are first-order only. Results are equal from run to run, except where NATTEN computes them
-    (`neighborhood_natten` says where).
+    group. Gradients are first-order only.
+
+    On CUDA, NATTEN or Triton kernels compute it where they apply (`neighborhood_natten` and `neighborhood_fused` say
+    where), and gradients may differ in their last bits from run to run. `torch.use_deterministic_algorithms(True)`
+    takes the tiled path instead, whose results are equal from run to run, as on the CPU.
 
     Args:
         query, key: (B, H, W, heads, head_dim).
@@ -50,6 +54,8 @@ def neighborhood_attention(
         return _attend_by_gather(query, key, value, kernel_hw, dilation_hw, relative_position_bias, scale)
     if natten_refusal(query, value, kernel_hw, relative_position_bias) is None:
         return natten_attention(query, key, value, kernel_hw, dilation_hw, scale)
+    if fused_refusal(query, value) is None:
+        return fused_attention(query, key, value, relative_position_bias, kernel_hw, dilation_hw, scale)[0]
     return tiled_attention(query, key, value, relative_position_bias, kernel_hw, dilation_hw, scale)
 
 

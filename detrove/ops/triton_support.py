@@ -13,6 +13,7 @@ def can_run_triton(device: torch.device) -> bool:
     return device.type == 'cuda' and triton_obstacle() is None
 
 
+@torch.compiler.assume_constant_result
 @cache
 def triton_obstacle() -> str | None:
     """Why Triton kernels cannot be used on any GPU, with the way out; None if nothing stands against it.

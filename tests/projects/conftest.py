@@ -133,6 +133,15 @@ def _load_case(root, paper, name, config, overrides):
     return OfficialCase(root, paper, name, config, dict(overrides))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def cases_are_freed(request):
+    """Models that the tests of a file share do not stay for those of the next one: all together take 12 GB."""
+    yield
+    for function in (_load_case, *vars(request.module).values()):
+        if hasattr(function, 'cache_clear'):
+            function.cache_clear()
+
+
 @pytest.fixture
 def official_case(request, monkeypatch):
     """`official_case(paper, name, config, **overrides)`: an `OfficialCase`, its geometry in double precision as well.
