@@ -42,7 +42,11 @@ class DetroveFinder:
         #: top-level name -> package it is another name of, e.g. ``projects`` in a checkout.
         self.aliases = {}
         self._searching = set()
-        self._rules = {'mmcv._ext': self._mmcv_ext, 'pkg_resources': self._pkg_resources}
+        self._rules = {
+            'mmcv._ext': self._mmcv_ext,
+            'pkg_resources': self._pkg_resources,
+            'panopticapi': self._panopticapi,
+        }
         self._rules.update((name, self._hooked) for name in HOOKS)
 
     def find_spec(self, fullname, path=None, target=None):
@@ -90,6 +94,12 @@ class DetroveFinder:
         if real is not None or not _asked_by_mm_package() or not _detrove_is_there():
             return real
         return _spec(fullname, PkgResourcesLoader())
+
+    def _panopticapi(self, fullname, path, target):
+        real = self.find_elsewhere(fullname, path, target)
+        if real is not None or not _detrove_is_there():
+            return real
+        return _spec(fullname, AliasLoader('detrove.compat.panopticapi'))
 
     def _hooked(self, fullname, path, target):
         spec = self.find_elsewhere(fullname, path, target)

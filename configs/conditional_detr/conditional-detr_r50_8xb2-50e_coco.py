@@ -1,28 +1,12 @@
 # Conditional DETR R50, the file that the other Conditional DETR configs inherit from. Official:
 # scripts/conddetr_r50_epoch50.sh
-_base_ = ['../_base_/datasets/coco_detr.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/models/detr_r50.py', '../_base_/datasets/coco_detr.py', '../_base_/default_runtime.py']
 
 model = dict(
-    type='OneDETR',
-    embed_dims=256,
     num_levels=1,
-    padding_mask=True,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        out_indices=(3, ),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=False),
-        norm_eval=True,
-        style='pytorch',
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+    backbone=dict(out_indices=(3, )),
     neck=dict(
+        _delete_=True,
         type='ChannelMapper',
         in_channels=[2048],
         out_channels=256,

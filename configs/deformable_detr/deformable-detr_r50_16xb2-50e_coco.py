@@ -1,36 +1,8 @@
 # Deformable DETR R50, the file that the other Deformable DETR configs inherit from. Official:
 # configs/r50_deformable_detr.sh
-_base_ = ['../_base_/datasets/coco_detr.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/models/detr_r50.py', '../_base_/datasets/coco_detr.py', '../_base_/default_runtime.py']
 
 model = dict(
-    type='OneDETR',
-    embed_dims=256,
-    num_levels=4,
-    padding_mask=True,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        out_indices=(1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=False),
-        norm_eval=True,
-        style='pytorch',
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
-    neck=dict(
-        type='ChannelMapper',
-        in_channels=[512, 1024, 2048],
-        out_channels=256,
-        kernel_size=1,
-        bias=True,
-        norm_cfg=dict(type='GN', num_groups=32),
-        act_cfg=None,
-        num_outs=4),
     encoder=dict(type='DeformableEncoder', num_layers=6, feedforward_dims=1024, dropout=0.1, offset=-0.5),
     query_selection=dict(type='LearnedQueries', num_queries=300, reference='position'),
     decoder=dict(

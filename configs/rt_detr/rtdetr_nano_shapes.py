@@ -33,7 +33,10 @@ model = dict(
         weight_class=4.0),  # 1 on COCO with a pretrained backbone; from scratch classes lag behind boxes
     test_cfg=dict(max_per_img=100))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=8)
+# Steps, not images, are what a model of this size needs: batches of 8 gain less from the same ten minutes.
+train_dataloader = dict(batch_size=4)
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -55,6 +58,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
 ]
-default_hooks = dict(checkpoint=dict(interval=8))
+default_hooks = dict(checkpoint=dict(interval=10))
 channels_last = True
 randomness = dict(seed=0)

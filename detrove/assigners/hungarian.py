@@ -48,7 +48,8 @@ class HungarianMatcher:
 
     @torch.no_grad()
     def __call__(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
-                 sets: Sequence[MatchSet], class_agnostic: Tensor | None = None) -> Tensor:
+                 sets: Sequence[MatchSet], class_agnostic: Tensor | None = None,
+                 further_costs: Tensor | None = None) -> Tensor:
         """Match every set of queries and image by itself.
 
         Args:
@@ -57,6 +58,7 @@ class HungarianMatcher:
             targets: M objects at most in each of B images.
             sets: their sizes sum to R.
             class_agnostic: (R,) bool, queries for which every object is class 0; None for no such queries.
+            further_costs: (B, R, M), added to the cost of each query for each object; None for none.
 
         Returns:
             matched_gt (B, R) int64: the index of the query's object in its image, -1 without one.
@@ -65,7 +67,7 @@ class HungarianMatcher:
             FloatingPointError: if a prediction is NaN or infinite.
         """
         costs = self.cost_matrix(at_least_fp32(logits), at_least_fp32(boxes_cxcywh), targets, class_agnostic)
-        costs = costs.cpu().numpy()
+        costs = (costs if further_costs is None else costs + further_costs).cpu().numpy()
         matched = np.full(costs.shape[:2], -1, dtype=np.int64)
         for image, count in enumerate(targets.counts):
             if count and not np.isfinite(costs[image, :, :count]).all():

@@ -3,7 +3,6 @@
 import re
 
 import torch
-from mmdet.models.backbones.swin import swin_converter
 from torch import nn
 
 from .conversion import rename_keys
@@ -43,20 +42,18 @@ MMDET_KEY_MAP = (
 )
 
 
-def mark_extra_levels(state_dict: dict) -> None:
-    """Tell `input_proj` of further levels, which are 3x3, from those of the backbone's levels, 1x1, in place."""
-    extra = [key.split('.')[1] for key in state_dict
-             if re.match(r'input_proj\.\d+\.0\.weight$', key) and state_dict[key].shape[-1] == 3]
-    for place, level in enumerate(sorted(extra, key=int)):
-        rename_keys(state_dict, ((rf'input_proj\.{level}\.', f'input_proj.extra{place}.'),))
+def mark_extra_levels(state_dict: dict, neck: str = 'input_proj') -> None:
+    """Tell convolutions of further levels, which are 3x3, from those on the backbone's levels, 1x1, in place.
 
-
-def convert_swin(state_dict: dict, prefix: str) -> None:
-    """Swin Transformer's own layout at `prefix` -> MMDetection's at `backbone.`, in place; other backbones stay."""
-    if prefix + 'patch_embed.proj.weight' not in state_dict:
-        return
-    names = [key for key in state_dict if key.startswith(prefix)]
-    state_dict.update(swin_converter({key.removeprefix(prefix): state_dict.pop(key) for key in names}))
+    Args:
+        state_dict: holds the convolutions as `{neck}.{level}.0`; the further ones become `{neck}.extra0.0`, ...
+        neck: what the names start with.
+    """
+    prefix = re.escape(neck)
+    found = ((re.match(rf'{prefix}\.(\d+)\.0\.weight$', key), value) for key, value in state_dict.items())
+    extra = sorted(int(match[1]) for match, value in found if match and value.shape[-1] == 3)
+    for place, level in enumerate(extra):
+        rename_keys(state_dict, ((rf'{prefix}\.{level}\.', f'{neck}.extra{place}.'),))
 
 
 def move_encoder_head(state_dict: dict) -> None:

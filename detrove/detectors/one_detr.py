@@ -15,9 +15,11 @@ from detrove.checkpoints import convert_while_loading
 from detrove.layers import QueryBranch, collate_targets, flatten_levels, fuse_for_inference
 from detrove.layers.decoder import DecoderOutput
 from detrove.layers.memory import Memory
+from detrove.layers.precision import at_least_fp32
 from detrove.layers.query_branches import BranchQueries
 from detrove.layers.query_selection import SelectedQueries
 from detrove.layers.targets import BatchTargets
+from detrove.losses.mask import QueryMasks
 from detrove.losses.set_prediction import PredictionSet, set_losses
 from detrove.ops.boxes import box_cxcywh_to_xyxy
 
@@ -25,11 +27,15 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class DETROutputs(NamedTuple):
-    """What one pass gives: the decoder's predictions for all branches, the main selection, and the branches."""
+    """What one pass gives: the decoder's predictions for all branches, the main selection, and the branches.
+
+    pixels (B, D, h, w): embeddings of which masks are made; None without a mask branch.
+    """
 
     decoder: DecoderOutput
     encoder: SelectedQueries
     branches: list[BranchQueries]
+    pixels: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -47,6 +53,7 @@ class OneDETR(BaseDetector):
         denoising, one_to_many, groups: configs of the branches that exist in training only; None for none.
         matcher, criterion: configs; only used in training.
         encoder_criterion: config of another criterion for the encoder's predictions; None for the same.
+        mask_branch: config of what makes instance masks of queries; None for boxes alone.
         embed_dims: channels of queries and memory.
         num_levels: number of feature levels.
         padding_mask: tell image from padding, for models on images of different sizes in a batch; boxes are then
@@ -57,10 +64,10 @@ class OneDETR(BaseDetector):
     def __init__(self, *, backbone: dict, neck: dict | list[dict], query_selection: dict, decoder: dict,
                  bbox_head: dict, matcher: dict, criterion: dict, encoder: dict | None = None,
                  encoder_criterion: dict | None = None, denoising: dict | None = None,
-                 one_to_many: dict | None = None, groups: dict | None = None, embed_dims: int = 256,
-                 num_levels: int = 3, padding_mask: bool = False, test_cfg: dict | None = None,
-                 train_cfg: dict | None = None, data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None):
+                 one_to_many: dict | None = None, groups: dict | None = None, mask_branch: dict | None = None,
+                 embed_dims: int = 256, num_levels: int = 3, padding_mask: bool = False,
+                 test_cfg: dict | None = None, train_cfg: dict | None = None,
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.num_classes = bbox_head['num_classes']
         dims = dict(embed_dims=embed_dims)
@@ -74,6 +81,7 @@ class OneDETR(BaseDetector):
         self.denoising = self._build(denoising, **classes)
         self.one_to_many = self._build(one_to_many, **classes)
         self.groups = self._build(groups, selection=query_selection, **classes)
+        self.mask_branch = self._build(mask_branch, **dims)
         self.matcher = TASK_UTILS.build(matcher)
         self.criterion = self._build(criterion)
         self.encoder_criterion = self._build(encoder_criterion)
@@ -97,10 +105,17 @@ class OneDETR(BaseDetector):
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """batch_inputs (B, 3, H, W), normalised -> feature maps, finest first."""
-        feats = tuple(self.neck(self.backbone(batch_inputs)))
+        return self._extract(batch_inputs)[0]
+
+    def _extract(self, batch_inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The neck's maps, and the backbone's map that belongs to the mask branch alone, if it takes one."""
+        maps, mask_map = tuple(self.backbone(batch_inputs)), None
+        if self.mask_branch is not None:
+            mask_map, maps = self.mask_branch.split_maps(maps)
+        feats = tuple(self.neck(maps))
         if len(feats) != self.num_levels:
             raise ValueError(f'the neck gives {len(feats)} feature levels, but num_levels={self.num_levels}.')
-        return feats
+        return feats, mask_map
 
     def decode(self, batch_inputs: Tensor, targets: BatchTargets | None = None,
                image_sizes_hw: Sizes | None = None) -> DETROutputs:
@@ -111,7 +126,7 @@ class OneDETR(BaseDetector):
             targets: the objects, in training.
             image_sizes_hw: size of each image inside the input, for models with `padding_mask`; None if none is padded.
         """
-        feats = self.extract_feat(batch_inputs)
+        feats, mask_map = self._extract(batch_inputs)
         memory = flatten_levels(feats, image_sizes_hw if self.padding_mask else None, tuple(batch_inputs.shape[-2:]))
         if self.encoder is not None:
             memory = self.encoder(memory)
@@ -120,7 +135,8 @@ class OneDETR(BaseDetector):
             None if parts[0] is None else torch.cat(parts, 1) if len(parts) > 1 else parts[0]
             for parts in zip(*((x.content, x.reference_unact, x.position) for x in branches), strict=True))
         decoded = self.decoder(content, reference_unact, position, memory, self.bbox_head, [x.branch for x in branches])
-        return DETROutputs(decoded, selected, branches)
+        pixels = None if self.mask_branch is None else self.mask_branch.pixels(memory, mask_map)
+        return DETROutputs(decoded, selected, branches, pixels)
 
     def _make_queries(self, memory: Memory,
                       targets: BatchTargets | None) -> tuple[SelectedQueries, list[BranchQueries]]:
@@ -132,7 +148,7 @@ class OneDETR(BaseDetector):
             selected, next_ranked = selected.split(self.query_selection.num_queries)
         main = QueryBranch('main', selected.reference_unact.shape[1])
         branches = [BranchQueries(main, selected.content, selected.reference_unact, selected.position,
-                                  proposals=selected if selected.logits is not None else None)]
+                                  proposals=selected)]
         if targets is None:
             return selected, branches
         if self.groups is not None:
@@ -150,15 +166,17 @@ class OneDETR(BaseDetector):
 
         Args:
             batch_inputs: (B, 3, H, W), normalised and padded.
-            batch_data_samples: B samples whose `gt_instances` hold boxes xyxy in pixels of the input, and labels.
+            batch_data_samples: B samples whose `gt_instances` hold boxes xyxy in pixels of the input, and labels; with
+                a mask branch also masks.
 
         Returns:
             Scalars `loss_cls`, `loss_bbox`, `loss_giou` of the last decoder layer; those of layer i under `d{i}.`, of
             the encoder under `enc.`; the same of other branches behind `dn.` (denoising), `o2m.` (one-to-many) and
-            `group.`.
+            `group.`. With a mask branch `loss_mask` and `loss_dice` of the main and the denoising branch.
         """
         sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
-        targets = collate_targets(batch_data_samples, sizes_hw, self.num_classes, batch_inputs.device)
+        targets = collate_targets(batch_data_samples, sizes_hw, self.num_classes, batch_inputs.device,
+                                  None if self.mask_branch is None else tuple(batch_inputs.shape[-2:]))
         outputs = self.decode(batch_inputs, targets, sizes_hw)
         with torch.autocast(batch_inputs.device.type, enabled=False):
             return self.compute_losses(outputs, targets)
@@ -170,14 +188,25 @@ class OneDETR(BaseDetector):
         logits = outputs.decoder.logits.split(sizes, dim=2)
         boxes = outputs.decoder.boxes_cxcywh.split(sizes, dim=2)
         sets = []
-        for part, part_logits, part_boxes in zip(outputs.branches, logits, boxes, strict=True):
+        masks = self._masks_to_learn(outputs, sizes)
+        for part, part_logits, part_boxes, part_masks in zip(outputs.branches, logits, boxes, masks, strict=True):
             copies = self._copies_of_objects(part.branch)
-            sets.append(PredictionSet(part.branch, part_logits, part_boxes, part.matched_gt, copies))
-            if part.proposals is not None:
-                found = part.proposals
+            sets.append(PredictionSet(part.branch, part_logits, part_boxes, part.matched_gt, copies, masks=part_masks))
+            found = part.proposals
+            if found is not None and found.logits is not None:
                 sets.append(PredictionSet(part.branch, found.logits[None], found.boxes_cxcywh[None], None, copies,
                                           from_encoder=True, class_agnostic=found.class_agnostic))
-        return set_losses(sets, targets, num_objects, self.matcher, self.criterion, self.encoder_criterion)
+        return set_losses(sets, targets, num_objects, self.matcher, self.criterion, self.encoder_criterion,
+                          None if self.mask_branch is None else self.mask_branch.criterion)
+
+    def _masks_to_learn(self, outputs: DETROutputs, sizes: list[int]) -> list[QueryMasks | None]:
+        """Of each branch; None for those whose masks are not learned."""
+        if self.mask_branch is None:
+            return [None] * len(sizes)
+        parts = at_least_fp32(torch.stack(outputs.decoder.queries)).split(sizes, dim=2)
+        return [QueryMasks(self.mask_branch.embed(queries), outputs.pixels)
+                if part.branch.name in self.mask_branch.supervised_branches else None
+                for part, queries in zip(outputs.branches, parts, strict=True)]
 
     def _copies_of_objects(self, branch: QueryBranch) -> int:
         """How often an object counts in the losses of a branch; the main one is a group among the groups."""
@@ -192,29 +221,51 @@ class OneDETR(BaseDetector):
         Args:
             batch_inputs: (B, 3, H, W), normalised and padded.
             batch_data_samples: B samples; with `rescale` their metainfo holds `scale_factor` (width, height).
-            rescale: give boxes in pixels of the original image instead of the input.
+            rescale: give boxes, and masks, in pixels of the original image instead of the input.
 
         Returns:
             The samples with `pred_instances`: bboxes (N, 4) xyxy, not clipped to the image, scores and labels (N,).
+            With a mask branch also masks (N, H, W) bool, not cut at the box, and mask_scores (N,), by which masks are
+            ranked: the score times the mean probability inside the mask.
         """
         sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
-        decoded = self.decode(batch_inputs, image_sizes_hw=sizes_hw).decoder
-        scores, labels, boxes_cxcywh = self.select_detections(decoded)
-        boxes_xyxy = box_cxcywh_to_xyxy(boxes_cxcywh)
+        outputs = self.decode(batch_inputs, image_sizes_hw=sizes_hw)
+        scores, labels, query = self._best_pairs(outputs.decoder)
+        boxes_xyxy = box_cxcywh_to_xyxy(_gather(outputs.decoder.boxes_cxcywh[-1], query))
         results = []
         for i, (sample, (height, width)) in enumerate(zip(batch_data_samples, sizes_hw, strict=True)):
             scale = boxes_xyxy.new_tensor([width, height])
             factor = scale / scale.new_tensor(self._scale_factor(sample)) if rescale else scale
-            results.append(InstanceData(bboxes=boxes_xyxy[i] * factor.repeat(2), scores=scores[i], labels=labels[i]))
+            found = InstanceData(bboxes=boxes_xyxy[i] * factor.repeat(2), scores=scores[i], labels=labels[i])
+            if self.mask_branch is not None:
+                queries = outputs.decoder.queries[-1][i, query[i]]
+                sizes = self._mask_sizes(tuple(batch_inputs.shape[-2:]), sample, rescale)
+                found.masks, quality = self.mask_branch.predict(queries, outputs.pixels[i], **sizes)
+                found.mask_scores = found.scores * quality
+            results.append(found)
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+    @staticmethod
+    def _mask_sizes(input_hw: tuple[int, int], sample: DetDataSample, rescale: bool) -> dict[str, tuple[int, int]]:
+        """Sizes of the padded input, of the image in it, and of the masks that are wanted."""
+        image_hw = tuple(sample.metainfo.get('img_shape', input_hw)[:2])
+        if rescale and 'ori_shape' not in sample.metainfo:
+            raise KeyError('predict(rescale=True) needs `ori_shape` in the metainfo of each data sample to give masks; '
+                           'add it to meta_keys of PackDetInputs, or call predict(..., rescale=False).')
+        output_hw = tuple(sample.metainfo['ori_shape'][:2]) if rescale else image_hw
+        return dict(input_hw=input_hw, image_hw=image_hw, output_hw=output_hw)
 
     def select_detections(self, decoded: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
         """The best (query, class) pairs of the last layer: scores (B, N), labels (B, N), boxes_cxcywh (B, N, 4)."""
+        scores, labels, query = self._best_pairs(decoded)
+        return scores, labels, _gather(decoded.boxes_cxcywh[-1], query)
+
+    def _best_pairs(self, decoded: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, labels and queries of the best pairs, each (B, N)."""
         scores = decoded.logits[-1].sigmoid().flatten(1)
         scores, index = scores.topk(min(self.max_per_img, scores.shape[1]), dim=1)
         labels = index % self.num_classes
-        query = torch.div(index, self.num_classes, rounding_mode='floor')
-        return scores, labels, decoded.boxes_cxcywh[-1].gather(1, query[..., None].expand(-1, -1, 4))
+        return scores, labels, torch.div(index, self.num_classes, rounding_mode='floor')
 
     def _image_sizes(self, batch_inputs: Tensor, data_samples: list[DetDataSample]) -> Sizes:
         """(height, width) that boxes of each image are normalised by: its own size, or the input's."""
@@ -240,3 +291,8 @@ class OneDETR(BaseDetector):
     def fuse_for_inference(self) -> nn.Module:
         """Fold norms and re-parametrised branches, in place; the model can no longer be trained. Returns itself."""
         return fuse_for_inference(self)
+
+
+def _gather(rows: Tensor, index: Tensor) -> Tensor:
+    """rows (B, Q, D), index (B, N) -> (B, N, D)."""
+    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))

@@ -1,6 +1,7 @@
 """Metrics, registered in mmdet's METRICS."""
 
+from .cityscapes_panoptic import CityscapesPanopticMetric
 from .coco import CocoEvaluation
 from .coco_format import CocoResultsWriter
 
-__all__ = ['CocoEvaluation', 'CocoResultsWriter']
+__all__ = ['CityscapesPanopticMetric', 'CocoEvaluation', 'CocoResultsWriter']

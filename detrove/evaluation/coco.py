@@ -47,7 +47,8 @@ class CocoEvaluation(BaseMetric):
         prefix: Put before the names of the results; `coco` when None.
 
     Raises:
-        ValueError: If the file is not COCO json, or does not have the classes of the dataset.
+        ValueError: If the file is not COCO json, or does not have the classes of the dataset; in `compute_metrics`, if
+            masks are to be evaluated and the predictions have none.
     """
 
     default_prefix = 'coco'
@@ -96,6 +97,9 @@ class CocoEvaluation(BaseMetric):
         image_ids = sorted({result['img_id'] for result in results})
         self._check_images(image_ids, logger)
         detections = to_coco_results(results, self.category_ids)
+        if 'segm' in self.metrics and any('segmentation' not in one for one in detections):
+            raise ValueError("metric='segm' needs masks, and the model predicts boxes alone. Use metric='bbox', or a "
+                             'model with masks (for OneDETR: model.mask_branch, and no test-time augmentation).')
         metrics = {}
         for iou_type in self.metrics:
             precision, recall = self._accumulate(detections, image_ids, iou_type)
@@ -126,8 +130,8 @@ class CocoEvaluation(BaseMetric):
         if not image_ids or not self.category_ids:
             shape = (len(self.category_ids), len(AREAS), len(self.max_dets))
             return np.full((10, 101, *shape), -1.0), np.full((10, *shape), -1.0)
-        if iou_type == 'segm':  # with a box present, COCO would take the area of the box for that of the mask
-            detections = [{key: value for key, value in one.items() if key != 'bbox'} for one in detections]
+        if iou_type == 'segm':
+            detections = [_mask_result(one) for one in detections]
         with contextlib.redirect_stdout(io.StringIO()):
             truth = _indexed(coco_class, self.ground_truth)
             if detections:
@@ -199,6 +203,13 @@ def _indexed(coco_class, content: dict):
     coco.dataset = {**content, 'annotations': [dict(ann) for ann in content['annotations']]}
     coco.createIndex()
     return coco
+
+
+def _mask_result(detection: dict) -> dict:
+    """A detection as its mask counts: ranked by the score of the mask if it has one of its own."""
+    # with a box present, COCO would take the area of the box for that of the mask
+    result = {key: value for key, value in detection.items() if key not in ('bbox', 'mask_score')}
+    return result | dict(score=detection.get('mask_score', detection['score']))
 
 
 def _average_precisions(precision: np.ndarray) -> dict[str, float]:

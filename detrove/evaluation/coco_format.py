@@ -74,7 +74,7 @@ def to_coco_results(predictions: Sequence[Mapping], category_ids: Sequence[int])
 
     Args:
         predictions: Per image `img_id`, `bboxes` (N, 4) xyxy in pixels, `scores` (N,), `labels` (N,), and,
-            optionally, `masks` (N run lengths).
+            optionally, `masks` (N run lengths) and `mask_scores` (N,).
         category_ids: Category id of each label.
     """
     results = []
@@ -88,6 +88,8 @@ def to_coco_results(predictions: Sequence[Mapping], category_ids: Sequence[int])
             result = dict(image_id=prediction['img_id'], category_id=category_ids[label], bbox=box, score=score)
             if masks is not None:
                 result['segmentation'] = masks[index]
+            if 'mask_scores' in prediction:
+                result['mask_score'] = float(prediction['mask_scores'][index])
             results.append(result)
     return results
 
@@ -97,6 +99,8 @@ def compact_prediction(sample: dict) -> dict:
     instances = sample['pred_instances']
     prediction = {key: instances[key].detach().cpu().numpy() for key in ('bboxes', 'scores', 'labels')}
     prediction['img_id'] = sample['img_id']
+    if 'mask_scores' in instances:
+        prediction['mask_scores'] = instances['mask_scores'].detach().cpu().numpy()
     if 'masks' in instances:
         masks = instances['masks']
         if isinstance(masks, torch.Tensor):

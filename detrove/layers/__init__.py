@@ -10,6 +10,7 @@ from .denoising import ContrastiveDenoising
 from .dense_encoder import DenseEncoder
 from .encoder import DeformableEncoder
 from .head import LayerwiseHead
+from .mask_head import QueryMaskHead
 from .memory import Memory, flatten_levels
 from .mlp import MLP
 from .query_branches import BranchQueries, GroupBranch, OneToManyBranch, QueryBranch
@@ -22,7 +23,7 @@ __all__ = [
     'BatchRandomChoiceResize', 'BatchTargets', 'BoxPosition', 'BranchQueries', 'BranchSelfAttention',
     'ConditionalDecoderLayer', 'ConditionalSpatialQuery', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
     'DecoderOutput', 'DeformableDecoderLayer', 'DeformableEncoder', 'DenseEncoder', 'GroupBranch', 'LayerwiseHead',
-    'LearnedQueries', 'MLP', 'MSDeformableAttention', 'Memory', 'OneToManyBranch', 'QueryBranch', 'RepVGGBlock',
-    'SelectedQueries', 'SineBoxPosition', 'TopKQuerySelection', 'build_activation', 'collate_targets',
+    'LearnedQueries', 'MLP', 'MSDeformableAttention', 'Memory', 'OneToManyBranch', 'QueryBranch', 'QueryMaskHead',
+    'RepVGGBlock', 'SelectedQueries', 'SineBoxPosition', 'TopKQuerySelection', 'build_activation', 'collate_targets',
     'flatten_levels', 'fuse_for_inference',
 ]

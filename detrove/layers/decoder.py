@@ -18,11 +18,13 @@ from .query_branches import QueryBranch
 class DecoderOutput(NamedTuple):
     """Predictions of L layers for Q queries; in inference only the last layer is there (L = 1).
 
-    logits (L, B, Q, num_classes); boxes_cxcywh (L, B, Q, 4), normalised to [0, 1].
+    logits (L, B, Q, num_classes); boxes_cxcywh (L, B, Q, 4), normalised to [0, 1]; queries: L tensors (B, Q, C), as the
+    heads saw them.
     """
 
     logits: Tensor
     boxes_cxcywh: Tensor
+    queries: tuple[Tensor, ...]
 
 
 class QueryState(NamedTuple):
@@ -124,7 +126,7 @@ class DETRDecoder(nn.Module):
         reference = reference_unact.sigmoid()
         state = QueryState(content, position, reference, reference, reference.detach() if self.relation else None)
         count = self.num_layers if self.training else self.eval_layers or self.num_layers
-        bias, logits, boxes = None, [], []
+        bias, logits, boxes, queries = None, [], [], []
         for i, layer in enumerate(self.layers[:count]):
             last = i == count - 1
             query = layer(state.content, self._position(i, state, memory), state.reference, memory, branches, bias,
@@ -134,6 +136,7 @@ class DETRDecoder(nn.Module):
             if self.training or last:
                 logits.append(head.classify(i, seen, branches))
                 boxes.append(self._refine(delta, state.previous).sigmoid())
+                queries.append(seen)
             if last:
                 break
             if self.relation is not None:
@@ -146,7 +149,7 @@ class DETRDecoder(nn.Module):
             if self.relation is not None:
                 bias = self.relation(state.relation_source, state.relation_target, branches)
                 state = state._replace(relation_source=state.relation_target)
-        return DecoderOutput(torch.stack(logits), torch.stack(boxes))
+        return DecoderOutput(torch.stack(logits), torch.stack(boxes), tuple(queries))
 
     def _position(self, i: int, state: QueryState, memory: Memory) -> Tensor:
         if self.position is None:

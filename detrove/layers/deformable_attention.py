@@ -94,8 +94,9 @@ class MSDeformableAttention(nn.Module):
     def _locations(self, offsets: Tensor, reference: Tensor, memory: Memory) -> Tensor:
         """offsets (B, Q, heads, K, 2) -> sampling locations, the same shape, as shares of the padded levels."""
         reference = at_least_fp32(reference)[:, :, None, None]
-        if memory.valid_ratios is not None:
-            ratios = memory.valid_ratios.repeat(1, 1, reference.shape[-1] // 2)[:, self.level_of_point]
+        ratios = memory.valid_ratios
+        if ratios is not None:
+            ratios = ratios.repeat(1, 1, reference.shape[-1] // 2)[:, self.level_of_point]
             reference = reference * ratios[:, None, None]
         if reference.shape[-1] == 4:
             return reference[..., :2] + offsets * self.offset_share * reference[..., 2:]

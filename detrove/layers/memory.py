@@ -40,6 +40,12 @@ class Memory:
         """(B, L, 2): share of each level's width and height that belongs to the image; None without padding."""
         return None if self.valid_wh is None else self.valid_wh / self.level_wh
 
+    @property
+    def finest_map(self) -> Tensor:
+        """The first level as a map (B, C, h, w)."""
+        height, width = self.spatial_shapes[0]
+        return self.tokens[:, :height * width].transpose(1, 2).unflatten(2, (height, width))
+
     def with_tokens(self, tokens: Tensor) -> Memory:
         """The same levels with other tokens (B, S, C)."""
         return dataclasses.replace(self, tokens=tokens)

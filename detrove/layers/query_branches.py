@@ -48,7 +48,8 @@ class BranchQueries(NamedTuple):
     content (B, N, C); reference_unact (B, N, 4 or 2), boxes or points before the sigmoid; position (B, N, C) where the
     decoder takes positions from the queries, else None.
     matched_gt (B, N): the object of each query, -1 for none; None for queries that are to be matched.
-    proposals: the encoder predictions that came with them, None if none are to be supervised.
+    proposals: the selection that they came from, whose encoder predictions, if it has any, are supervised with them;
+    None if they are supervised with another branch.
     """
 
     branch: QueryBranch
@@ -146,5 +147,4 @@ class GroupBranch(nn.Module):
         chosen = [selection(memory, None if selection.own_projection else encoded) for selection in self.selections]
         merged = SelectedQueries.concatenate(chosen)
         branch = QueryBranch('group', merged.reference_unact.shape[1], self.num_groups - 1)
-        proposals = merged if merged.logits is not None else None
-        return BranchQueries(branch, merged.content, merged.reference_unact, merged.position, proposals=proposals)
+        return BranchQueries(branch, merged.content, merged.reference_unact, merged.position, proposals=merged)

@@ -54,7 +54,8 @@ class SineBoxPosition(nn.Module):
 
     def forward(self, layer: int, query: Tensor, reference: Tensor, memory: Memory) -> Tensor:
         """As `BoxPosition`."""
-        if self.relative_to_input and memory.valid_ratios is not None:
-            reference = reference * memory.valid_ratios[:, :1].repeat(1, 1, 2)
+        ratios = memory.valid_ratios if self.relative_to_input else None
+        if ratios is not None:
+            reference = reference * ratios[:, :1].repeat(1, 1, 2)
         position = self.mlp(sine_of_boxes(reference, self.num_feats).to(query.dtype))
         return position if self.scale is None or layer == 0 else position * self.scale(query)

@@ -2,7 +2,11 @@
 
 from .criterion import DETRCriterion
 from .focal import QueryFocalLoss
+from .mask import PointMaskCriterion, QueryMasks
 from .set_prediction import PredictionSet, set_losses
 from .varifocal import QueryVarifocalLoss
 
-__all__ = ['DETRCriterion', 'PredictionSet', 'QueryFocalLoss', 'QueryVarifocalLoss', 'set_losses']
+__all__ = [
+    'DETRCriterion', 'PointMaskCriterion', 'PredictionSet', 'QueryFocalLoss', 'QueryMasks', 'QueryVarifocalLoss',
+    'set_losses',
+]

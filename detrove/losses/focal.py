@@ -19,10 +19,14 @@ class QueryFocalLoss(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
+    def target(self, positive: Tensor, quality: Tensor) -> Tensor:
+        """What scores are to become, (..., Q, C); arguments as in `forward`."""
+        return positive
+
     def forward(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
-        """logits, positive (1 at the matched class, else 0) (..., Q, C); quality (..., Q), unused -> (..., Q, C)."""
-        prob = logits.sigmoid()
-        distance = prob + positive - 2 * prob * positive  # 1 - p where positive, p elsewhere
+        """logits, positive (1 at the matched class, else 0) (..., Q, C); quality of boxes (..., Q) -> (..., Q, C)."""
+        target = self.target(positive, quality)
+        distance = (target - logits.sigmoid()).abs()
         alpha = self.alpha * positive + (1 - self.alpha) * (1 - positive)
-        entropy = F.binary_cross_entropy_with_logits(logits, positive, reduction='none')
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
         return alpha * distance ** self.gamma * entropy

@@ -10,6 +10,8 @@ from detrove.assigners.hungarian import HungarianMatcher, MatchSet
 from detrove.layers.query_branches import QueryBranch
 from detrove.layers.targets import BatchTargets
 
+from .mask import PointMaskCriterion, QueryMasks
+
 
 class PredictionSet(NamedTuple):
     """Predictions of one query branch, by every decoder layer or by the encoder.
@@ -19,6 +21,7 @@ class PredictionSet(NamedTuple):
     matched_gt (B, Q): the objects, where they are known; None to match.
     copies: how often each object is counted in the losses that are summed under this set's normaliser.
     from_encoder: L = 1, predictions of the encoder; class_agnostic: every object is class 0.
+    masks: of the same L layers and Q queries; None for queries whose masks are not learned.
     """
 
     branch: QueryBranch
@@ -28,6 +31,7 @@ class PredictionSet(NamedTuple):
     copies: int
     from_encoder: bool = False
     class_agnostic: bool = False
+    masks: QueryMasks | None = None
 
     @property
     def loss_names(self) -> list[str]:
@@ -49,7 +53,8 @@ class PredictionSet(NamedTuple):
 
 
 def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects: Tensor, matcher: HungarianMatcher,
-               criterion: nn.Module, encoder_criterion: nn.Module | None = None) -> dict[str, Tensor]:
+               criterion: nn.Module, encoder_criterion: nn.Module | None = None,
+               mask_criterion: PointMaskCriterion | None = None) -> dict[str, Tensor]:
     """Losses of every layer of every set.
 
     Args:
@@ -58,9 +63,11 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
         num_objects: scalar, objects in the batch, averaged over ranks.
         matcher, criterion: see `HungarianMatcher`, `DETRCriterion`.
         encoder_criterion: for predictions of the encoder; None to use `criterion`.
+        mask_criterion: for the sets that have masks; None if there are none.
 
     Returns:
-        Scalars `loss_cls`, `loss_bbox`, `loss_giou` under the names of `PredictionSet.loss_names`.
+        Scalars `loss_cls`, `loss_bbox`, `loss_giou` under the names of `PredictionSet.loss_names`, and `loss_mask`,
+        `loss_dice` of sets with masks.
     """
     sets = sorted(sets, key=lambda part: part.matched_gt is not None)  # those to be matched first
     sizes = [part.logits.shape[0] * part.logits.shape[2] for part in sets]
@@ -70,11 +77,14 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
     if any(part.class_agnostic for part in sets):
         flags = [torch.full((size,), part.class_agnostic) for part, size in zip(sets, sizes, strict=True)]
         class_agnostic = torch.cat(flags).to(logits.device, non_blocking=True)
-    matched = _match(sets, sizes, logits, boxes, targets, matcher, class_agnostic)
+    matched = _match(sets, sizes, logits, boxes, targets, matcher, class_agnostic, mask_criterion)
+    losses = {}
+    for part, rows in zip(sets, matched.split(sizes, dim=1), strict=True):
+        if part.masks is not None:
+            losses |= _mask_losses(part, rows, targets, num_objects, mask_criterion)
     if encoder_criterion is None:
         values = criterion(logits, boxes, matched, targets, class_agnostic)
-        return _name(sets, sizes, values, num_objects)
-    losses = {}
+        return losses | _name(sets, sizes, values, num_objects)
     rows = [x.split(sizes, dim=1) for x in (logits, boxes, matched)]
     agnostic_rows = [None] * len(sets) if class_agnostic is None else class_agnostic.split(sizes)
     for from_encoder, used in ((False, criterion), (True, encoder_criterion)):
@@ -86,12 +96,18 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
     return losses
 
 
-def _match(sets, sizes, logits, boxes, targets: BatchTargets, matcher, class_agnostic) -> Tensor:
+def _match(sets, sizes, logits, boxes, targets: BatchTargets, matcher, class_agnostic, mask_criterion) -> Tensor:
     """matched_gt (B, R) of all rows; one call of the matcher for the sets that need it, which come first."""
     unknown = [part for part in sets if part.matched_gt is None]
     end = sum(sizes[:len(unknown)])
+    further_costs = None
+    if mask_criterion is not None and mask_criterion.has_costs:
+        none = boxes.new_zeros(())
+        further_costs = torch.cat([
+            none.expand(len(boxes), size, targets.labels.shape[1]) if part.masks is None else
+            mask_criterion.costs(part.masks, targets) for part, size in zip(unknown, sizes, strict=False)], 1)
     found = matcher(logits[:, :end], boxes[:, :end], targets, [x for part in unknown for x in part.match_sets()],
-                    None if class_agnostic is None else class_agnostic[:end])
+                    None if class_agnostic is None else class_agnostic[:end], further_costs)
     return torch.cat([found, *(part.matched_gt.repeat(1, len(part.logits)) for part in sets[len(unknown):])], 1)
 
 
@@ -104,6 +120,16 @@ def _name(sets, sizes, values: dict[str, Tensor], num_objects: Tensor) -> dict[s
             layers = layers * part.branch.loss_weight / part.divisor(num_objects)
             losses |= {prefix + name: layer for prefix, layer in zip(part.loss_names, layers, strict=True)}
     return losses
+
+
+def _mask_losses(part: PredictionSet, matched: Tensor, targets: BatchTargets, num_objects: Tensor,
+                 mask_criterion: PointMaskCriterion) -> dict[str, Tensor]:
+    """Losses of one set's masks; matched (B, L * Q). Sets without masks do not count in the normaliser."""
+    groups = part.branch.num_groups
+    values = mask_criterion(part.masks, matched.unflatten(1, (len(part.logits), -1)), targets, groups)
+    divisor = num_objects.clamp(min=1) * groups
+    return {prefix + name: layer * part.branch.loss_weight / divisor
+            for name, layers in values.items() for prefix, layer in zip(part.loss_names, layers, strict=True)}
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -191,6 +191,17 @@ def test_parts_that_need_boxes_refuse_points(part):
         build_model(config)
 
 
+def test_one_to_many_branch_of_learned_queries():
+    """A one-stage model has no encoder predictions, in the further branch neither."""
+    learned = dict(type='LearnedQueries', reference='anchor')
+    config = Config.fromfile(NANO)
+    config.model.query_selection = dict(learned, num_queries=20)
+    config.model.one_to_many = dict(type='OneToManyBranch', num_queries=30, targets_per_object=3, selection=learned)
+    losses = build_model(config).train().loss(*make_batch((3, 1)))
+    assert 'o2m.loss_cls' in losses and not any('enc.' in name for name in losses)
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
 def test_a_single_group_is_refused():
     with pytest.raises(ValueError, match='must be at least 2'):
         build_model(NANO, {'model.groups': dict(type='GroupBranch', num_groups=1)})

@@ -1,27 +1,11 @@
 # Relation-DETR R50 and its schedule, without data. Official: configs/relation_detr/relation_detr_resnet50_800_1333.py
+_base_ = '../../_base_/models/detr_r50.py'
 
 model = dict(
-    type='OneDETR',
-    embed_dims=256,
-    num_levels=4,
-    padding_mask=True,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        out_indices=(1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=False),
-        norm_eval=True,
-        style='pytorch',
-        # torchvision's IMAGENET1K_V2
-        init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-11ad3fa6.pth')),
-    neck=dict(type='ChannelMapper', in_channels=[512, 1024, 2048], out_channels=256, kernel_size=1,
+    data_preprocessor=dict(pad_size_divisor=32),
+    # torchvision's IMAGENET1K_V2
+    backbone=dict(init_cfg=dict(checkpoint='https://download.pytorch.org/models/resnet50-11ad3fa6.pth')),
+    neck=dict(_delete_=True, type='ChannelMapper', in_channels=[512, 1024, 2048], out_channels=256, kernel_size=1,
               norm_cfg=dict(type='GN', num_groups=32), act_cfg=None, num_outs=4),
     encoder=dict(type='DeformableEncoder', num_layers=6, feedforward_dims=2048, offset=-0.5,
                  fusion=dict(type='MemoryFusion')),
