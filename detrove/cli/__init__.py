@@ -18,6 +18,7 @@ COMMANDS = {
         "turn a paper's official checkpoint into one for a config",
     ),
     'convert-dataset': ('detrove.cli.convert_dataset', 'turn a VOC or YOLO folder into COCO json'),
+    'check-dataset': ('detrove.cli.check_dataset', 'say what is missing or malformed in the data of a config'),
     'benchmark': ('detrove.cli.benchmark', 'measure models side by side: time, memory, operations'),
     'doctor': (
         'detrove.doctor',

@@ -11,18 +11,13 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
 from detrove.datasets import CocoDetection, ShapesDataset, ShapesSegDataset
+from detrove.datasets.check.classes import classification_heads
+from detrove.datasets.check.layout import in_data_root, missing_files
 
 from .config_file import walk_typed
 from .signatures import find_registered
 
 _COCO_KEYS = ('images', 'categories')
-_OTHER_CLASSES = {
-    'rpn_head',
-    'semantic_head',
-    'detector',
-    'reid',
-    'STDCHead',
-}  # parts with classes of their own
 
 
 def path_problems(cfg: Config) -> Iterator[str]:
@@ -59,10 +54,6 @@ def _datasets(loader: Mapping | None, path: str) -> Iterator[tuple[str, Mapping]
             yield inner_path, node
 
 
-def _in_data_root(dataset: Mapping, name: str) -> str:
-    return os.path.join(dataset.get('data_root') or '', name)
-
-
 def _is_read_from_disk(dataset: Mapping, dataset_class) -> bool:
     drawn = issubclass(dataset_class, (ShapesDataset, ShapesSegDataset))  # on first use
     return not drawn and not dataset.get('backend_args') and '://' not in (dataset.get('data_root') or '')
@@ -71,25 +62,15 @@ def _is_read_from_disk(dataset: Mapping, dataset_class) -> bool:
 def _file_problems(dataset: Mapping, dataset_class, path: str) -> Iterator[str]:
     if not _is_read_from_disk(dataset, dataset_class):
         return
-    root = dataset.get('data_root')
-    if root and not Path(root).is_dir():
-        yield f'{path}.data_root: no folder {Path(root).absolute()} (data/README.md shows what goes there)'
-        return
+    # `seg` may be inherited from a panoptic config
+    skip = () if _reads_maps(dataset, dataset_class) else ('seg',)
+    yield from (f'{finding.where}: {finding.message}' for finding in missing_files(dataset, path, skip=skip))
     ann_file = dataset.get('ann_file')
-    if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
-        file = Path(_in_data_root(dataset, ann_file))
-        if not file.is_file():
-            beside = sorted(other.name for other in file.parent.glob('*.json'))[:5] if file.parent.is_dir() else []
-            hint = f'; that folder has {", ".join(beside)}' if beside else ''
-            yield f'{path}.ann_file: no file {file.absolute()}{hint}'
-        elif issubclass(dataset_class, (CocoDataset, CocoDetection)):
+    if isinstance(ann_file, str) and ann_file and '://' not in ann_file and \
+            issubclass(dataset_class, (CocoDataset, CocoDetection)):
+        file = Path(in_data_root(dataset, ann_file))
+        if file.is_file():
             yield from _coco_problems(file, f'{path}.ann_file')
-    for kind, prefix in (dataset.get('data_prefix') or {}).items():
-        if kind == 'seg' and not _reads_maps(dataset, dataset_class):
-            continue  # inherited from a panoptic config
-        folder = Path(_in_data_root(dataset, prefix or ''))
-        if prefix and not folder.is_dir():
-            yield f'{path}.data_prefix.{kind}: no folder {folder.absolute()}'
 
 
 def _reads_maps(dataset: Mapping, dataset_class) -> bool:
@@ -138,14 +119,14 @@ def _class_names(dataset: Mapping, dataset_class) -> list[str] | None:
     if isinstance(names, str):
         return [names]  # a tuple of one without its comma
     if names is None and dataset_class is CocoDetection and _is_read_from_disk(dataset, dataset_class):
-        names = _category_names(Path(_in_data_root(dataset, dataset['ann_file'])))
+        names = _category_names(Path(in_data_root(dataset, dataset['ann_file'])))
     return None if names is None else list(names)
 
 
 def _category_problems(dataset: Mapping, dataset_class, path: str, classes: list[str]) -> Iterator[str]:
     if dataset_class not in (CocoDataset, CocoDetection) or not _is_read_from_disk(dataset, dataset_class):
         return
-    file = _in_data_root(dataset, dataset['ann_file'])
+    file = in_data_root(dataset, dataset['ann_file'])
     names = _category_names(Path(file))
     absent = [name for name in classes if name not in names]
     if absent:
@@ -171,11 +152,7 @@ def _head_problems(model: Mapping, path: str, dataset_class, classes: list[str])
     # Panoptic data has things and stuff, which have heads of their own.
     parts = [getattr(dataset_class, 'METAINFO', {}).get(key, classes) for key in ('thing_classes', 'stuff_classes')]
     sizes = {len(classes), *map(len, parts)}
-    for head_path, head in walk_typed(model, 'model'):
-        keys = head_path.split('.')
-        is_head = keys[-1] == 'model' or any(key.endswith('head') for key in keys)
-        if not is_head or {*keys, head['type']} & _OTHER_CLASSES or not isinstance(head.get('num_classes'), int):
-            continue
+    for head_path, head in classification_heads(model):
         if head['num_classes'] not in sizes:
             yield (
                 f'{head_path}.num_classes is {head["num_classes"]}, but {path} has {len(classes)} classes: '

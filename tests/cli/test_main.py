@@ -6,7 +6,7 @@ import detrove
 from detrove.cli import main
 from detrove.cli.errors import is_about_the_input, run_reporting_errors
 
-COMMANDS = ['train', 'test', 'convert-checkpoint', 'convert-dataset', 'benchmark', 'ablate', 'doctor']
+COMMANDS = ['train', 'test', 'convert-checkpoint', 'convert-dataset', 'check-dataset', 'benchmark', 'ablate', 'doctor']
 
 
 def test_version(capsys):
