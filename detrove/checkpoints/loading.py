@@ -67,6 +67,9 @@ def _local_path(filename: str) -> str:
 
 
 def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
+    if path.endswith('.safetensors'):  # what timm and Hugging Face publish
+        from safetensors.torch import load_file  # comes with timm
+        return load_file(path, device=str(map_location))
     allow_mmengine_checkpoints()
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=not allow_unsafe)
@@ -92,9 +95,10 @@ def unwrap_state_dict(checkpoint: dict) -> dict:
     """The dict of weights inside a checkpoint.
 
     Knows `{'state_dict': ...}` (OpenMMLab), `{'ema': {'module': ...}}` before `{'model': ...}` (RT-DETR and its
-    descendants publish the averaged weights), `{'model': ...}` (Meta's projects) and bare state dicts.
+    descendants publish the averaged weights), `{'state_dict_ema': ...}` (timm's averaged weights), `{'model': ...}`
+    (Meta's projects) and bare state dicts.
     """
-    for path in (('state_dict',), ('ema', 'module'), ('model',)):
+    for path in (('state_dict',), ('ema', 'module'), ('state_dict_ema',), ('model',)):
         inner = checkpoint
         for key in path:
             inner = inner.get(key) if isinstance(inner, dict) else None

@@ -1,0 +1,5 @@
+# RetinaNet as published for ResNet. The inheriting file sets `backbone`, with outputs of strides 4 to 32, and their
+# channels as `neck.in_channels`.
+_base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'
+
+model = dict(backbone=dict(_delete_=True), neck=dict(in_channels=None))

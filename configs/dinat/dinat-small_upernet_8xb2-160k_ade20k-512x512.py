@@ -1,0 +1,10 @@
+# Official: segmentation/configs/dinat/upernet_dinat_small_512x512_160k_ade20k.py
+_base_ = './dinat-mini_upernet_8xb2-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(
+        arch='small',
+        drop_path_rate=0.5,
+        init_cfg=dict(checkpoint=_base_.weights + 'dinat_small_in1k_224.pth')),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384))

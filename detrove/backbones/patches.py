@@ -1,0 +1,51 @@
+"""Patch embedding and patch merging as Swin has them, on maps with channels last."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchEmbedding(nn.Module):
+    """Patches that do not overlap, through a linear layer and a norm; images are padded at the right and the bottom.
+
+    Args:
+        dims: channels of a token.
+        patch_size: pixels of a patch's side.
+    """
+
+    def __init__(self, dims: int, *, patch_size: int = 4):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dims, patch_size, patch_size)
+        self.norm = nn.LayerNorm(dims)
+        self.patch_size = patch_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) -> (B, ceil(H / patch_size), ceil(W / patch_size), dims)."""
+        height, width = images.shape[2:]
+        if height % self.patch_size or width % self.patch_size:
+            images = F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Four neighbours become one token of twice the channels; odd maps are padded at the right and the bottom.
+
+    The neighbours are joined column by column: upper left, lower left, upper right, lower right, as the original code
+    of Swin orders them (mmdet's goes row by row, channel by channel).
+
+    Args:
+        dims: channels of the input.
+    """
+
+    def __init__(self, dims: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dims)
+        self.reduction = nn.Linear(4 * dims, 2 * dims, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, H, W, dims) -> (B, ceil(H / 2), ceil(W / 2), 2 dims)."""
+        height, width = x.shape[1:3]
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=-1)
+        return self.reduction(self.norm(x))
