@@ -9,7 +9,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 VERSION = runpy.run_path(str(ROOT / 'detrove' / 'version.py'))
 
-TESTS = ['pytest>=8', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9']
+TIMM = ['timm>=1.0.31']  # older ones lack maps of some networks
+TESTS = ['pytest>=8', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM]
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
 SLURM = ['submitit>=1.5']
 
@@ -83,7 +84,9 @@ setup(
         'rich>=13',
         'packaging',
     ],
-    extras_require={'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'all': [*TESTS, *EXPORT, *SLURM]},
+    extras_require={
+        'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'timm': TIMM, 'all': [*TESTS, *EXPORT, *SLURM],
+    },
     entry_points={'console_scripts': ['detrove=detrove.cli:main']},
     py_modules=['detrove_boot'],
     packages=packages(),

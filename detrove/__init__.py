@@ -11,7 +11,7 @@ import detrove_boot
 
 from .version import __version__
 
-__all__ = ['__version__', 'init_model']
+__all__ = ['TimmBackbone', '__version__', 'init_model']
 
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if all(os.path.isfile(os.path.join(_root, *parts)) for parts in (('setup.py',), ('projects', '__init__.py'))):
@@ -29,4 +29,8 @@ def __getattr__(name: str):
         from .apis import init_model
 
         return init_model
+    if name == 'TimmBackbone':
+        from .backbones import TimmBackbone
+
+        return TimmBackbone
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

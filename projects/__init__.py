@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 
 #: packages of detrove whose import registers modules.
-_SHARED = ('assigners', 'datasets', 'detectors', 'engine', 'evaluation', 'layers', 'losses')
+_SHARED = ('assigners', 'backbones', 'datasets', 'detectors', 'engine', 'evaluation', 'layers', 'losses')
 
 
 def _register_modules() -> None:

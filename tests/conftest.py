@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as detrove's command does: spinning threads stall a shared machine
+os.environ.setdefault('GOMP_SPINCOUNT', '100000')  # as detrove's command does: spinning threads stall a shared machine
 
 import detrove  # noqa: E402, F401  (before any test file imports mmdet or mmseg)
 

@@ -6,15 +6,11 @@ model = dict(
     num_levels=5,
     backbone=dict(
         _delete_=True,
-        type='SwinTransformer',
-        pretrain_img_size=384,
-        embed_dims=192,
-        depths=[2, 2, 18, 2],
-        num_heads=[6, 12, 24, 48],
+        type='Swin',
+        arch='large',
         window_size=12,
         drop_path_rate=0.2,
         out_indices=(0, 1, 2, 3),
         with_cp=True,  # activations are computed again in the backward pass, to save memory
-        convert_weights=True,
         init_cfg=dict(type='Pretrained', checkpoint=swin_url + 'swin_large_patch4_window12_384_22k.pth')),
     neck=dict(in_channels=[192, 384, 768, 1536], num_outs=5))

@@ -5,8 +5,6 @@ _base_ = './h-detr_swin-t_8xb2-12e_coco.py'
 swin_url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
 model = dict(
     backbone=dict(
-        embed_dims=192,
-        depths=[2, 2, 18, 2],
-        num_heads=[6, 12, 24, 48],
+        arch='large',
         init_cfg=dict(checkpoint=swin_url + 'swin_large_patch4_window7_224_22k.pth')),
     neck=dict(in_channels=[384, 768, 1536]))

@@ -7,14 +7,10 @@ swin_url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='SwinTransformer',
-        embed_dims=96,
-        depths=[2, 2, 6, 2],
-        num_heads=[3, 6, 12, 24],
-        window_size=7,
+        type='Swin',
+        arch='tiny',
         drop_path_rate=0.2,
         out_indices=(1, 2, 3),
         with_cp=True,  # activations are computed again in the backward pass, to save memory
-        convert_weights=True,
         init_cfg=dict(type='Pretrained', checkpoint=swin_url + 'swin_tiny_patch4_window7_224.pth')),
     neck=dict(in_channels=[192, 384, 768]))

@@ -5,15 +5,12 @@ swin_url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='PlainSwinTransformer',
-        embed_dims=192,
-        depths=[2, 2, 18, 2],
-        num_heads=[6, 12, 24, 48],
-        window_size=7,
+        type='Swin',
+        arch='large',
         drop_path_rate=0.2,
         out_indices=(1, 2, 3),
+        out_norm=False,
         frozen_stages=1,
-        convert_weights=True,
         init_cfg=dict(type='Pretrained', checkpoint=swin_url + 'swin_large_patch4_window7_224_22k.pth')),
     neck=dict(in_channels=[384, 768, 1536]))
 

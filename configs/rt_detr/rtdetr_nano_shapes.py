@@ -36,14 +36,14 @@ model = dict(
 # Steps, not images, are what a model of this size needs: batches of 8 gain less from the same ten minutes.
 train_dataloader = dict(batch_size=4)
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=22, val_interval=11)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 # Convolutions start from scratch too, and take three times the rate of the transformer layers.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-4, weight_decay=1e-4, fused=True),
+    optimizer=dict(type='AdamW', lr=8e-4, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     constructor='RegexOptimWrapperConstructor',
     paramwise_cfg=dict(groups=[
@@ -58,6 +58,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
 ]
-default_hooks = dict(checkpoint=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=11))
 channels_last = True
 randomness = dict(seed=0)

@@ -6,24 +6,22 @@ from torch import Tensor, nn
 
 
 class PatchEmbedding(nn.Module):
-    """Patches that do not overlap, through a linear layer and a norm; images are padded at the right and the bottom.
+    """Patches of 4 x 4 pixels through a linear layer and a norm; images are padded at the right and the bottom.
 
     Args:
         dims: channels of a token.
-        patch_size: pixels of a patch's side.
     """
 
-    def __init__(self, dims: int, *, patch_size: int = 4):
+    def __init__(self, dims: int):
         super().__init__()
-        self.proj = nn.Conv2d(3, dims, patch_size, patch_size)
+        self.proj = nn.Conv2d(3, dims, kernel_size=4, stride=4)
         self.norm = nn.LayerNorm(dims)
-        self.patch_size = patch_size
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W) -> (B, ceil(H / patch_size), ceil(W / patch_size), dims)."""
+        """images (B, 3, H, W) -> (B, ceil(H / 4), ceil(W / 4), dims)."""
         height, width = images.shape[2:]
-        if height % self.patch_size or width % self.patch_size:
-            images = F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        if height % 4 or width % 4:
+            images = F.pad(images, (0, -width % 4, 0, -height % 4))
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 

@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 after an error, 2 after wrong usage, 130 when interrupted.
     """
-    # OpenMP threads spin while they wait. Where a data loading process takes their core meanwhile, a step on two
-    # cores was seen to take ten times as long; a short spin costs nothing. Read once, when torch is imported.
-    os.environ.setdefault('GOMP_SPINCOUNT', '1000')
+    # OpenMP threads spin while they wait for work. Where a data loading process takes their core meanwhile, a step on
+    # two cores was seen to take ten times as long with the default, which spins for milliseconds; with a spin too short
+    # to bridge the gaps between operators, more than twice as long. Read once, when torch is imported.
+    os.environ.setdefault('GOMP_SPINCOUNT', '100000')
     words = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG_FLAG in words
     words = [word for word in words if word != DEBUG_FLAG]

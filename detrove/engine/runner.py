@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
 from mmengine.dist import is_distributed
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -74,9 +74,11 @@ class DetroveRunner(Runner):
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False),
             )
             model_wrapper_cfg = {**(model_wrapper_cfg or defaults), 'device_ids': None}
-            if self.cfg.get('sync_bn'):
+            synchronised = any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+            if self.cfg.get('sync_bn') or synchronised:
                 self.logger.warning('sync_bn is left out: torch synchronises batch norms on GPUs only')
                 self.cfg.sync_bn = None
+                model = revert_sync_batchnorm(model)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_param_scheduler(self, scheduler):

@@ -5,7 +5,7 @@ from torch import nn
 
 from detrove.checkpoints import COCO_CATEGORY_IDS, register_converter, rename_keys
 from detrove.checkpoints.deformable_layout import KEY_MAP as LAYOUT
-from detrove.checkpoints.deformable_layout import convert_swin, mark_extra_levels, move_encoder_head, share_heads
+from detrove.checkpoints.deformable_layout import mark_extra_levels, move_encoder_head, share_heads
 
 KEY_MAP = (
     (r'transformer\.pos_trans\.', 'query_selection.position_proj.'),
@@ -25,7 +25,6 @@ def convert_official(state_dict: dict, model: nn.Module) -> None:
     """Rename the keys of an official state dict in place, and divide its table of queries into ours."""
     is_two_stage = 'transformer.pos_trans.weight' in state_dict
     mark_extra_levels(state_dict)
-    convert_swin(state_dict, prefix='backbone.0.body.')
     rename_keys(state_dict, KEY_MAP)
     if is_two_stage:
         move_encoder_head(state_dict)

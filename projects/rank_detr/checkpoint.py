@@ -3,7 +3,7 @@
 from torch import nn
 
 from detrove.checkpoints import register_converter, rename_keys
-from detrove.checkpoints.deformable_layout import convert_swin, move_encoder_head
+from detrove.checkpoints.deformable_layout import move_encoder_head
 
 KEY_MAP = (
     # detectron2's ResNet
@@ -40,7 +40,6 @@ KEY_MAP = (
                            'rank_adaptive_classhead_emb.0.weight', 'query_embedding.weight'))
 def convert_official(state_dict: dict, model: nn.Module) -> None:
     """Rename the keys of an official state dict in place; the one table of content queries becomes one per branch."""
-    convert_swin(state_dict, prefix='backbone.')
     rename_keys(state_dict, KEY_MAP)
     move_encoder_head(state_dict)
     content = state_dict.pop('query_embedding.weight')

@@ -5,6 +5,5 @@ from .focalnet import FocalNet
 from .initialisation import RelationDETRInit
 from .memory_fusion import MemoryFusion
 from .position_relation import PositionRelation
-from .swin import PlainSwinTransformer
 
-__all__ = ['FocalNet', 'MemoryFusion', 'PlainSwinTransformer', 'PositionRelation', 'RelationDETRInit', 'checkpoint']
+__all__ = ['FocalNet', 'MemoryFusion', 'PositionRelation', 'RelationDETRInit', 'checkpoint']

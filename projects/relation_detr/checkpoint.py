@@ -1,17 +1,14 @@
 """Key map from the official Relation-DETR checkpoints, and from those of its DINO++."""
 
-import re
-
 from torch import nn
 
 from detrove.checkpoints import add_no_object_row, register_converter, rename_keys
-
-from .swin import convert_torchvision_swin
+from detrove.checkpoints.deformable_layout import mark_extra_levels
 
 KEY_MAP = (
     (r'_classes_$', None),  # names of the classes, as character codes
-    (r'neck\.extra\.0\.', 'neck.extra_convs.0.conv.'),
-    (r'neck\.extra\.1\.', 'neck.extra_convs.0.gn.'),
+    (r'neck\.convs\.extra(\d+)\.0\.', r'neck.extra_convs.\1.conv.'),
+    (r'neck\.convs\.extra(\d+)\.1\.', r'neck.extra_convs.\1.gn.'),
     (r'neck\.convs\.(\d+)\.0\.', r'neck.convs.\1.conv.'),
     (r'neck\.convs\.(\d+)\.1\.', r'neck.convs.\1.gn.'),
     (r'transformer\.level_embeds$', 'encoder.level_embedding'),
@@ -41,7 +38,7 @@ KEY_MAP = (
 )
 
 
-BACKBONE_KEY_MAP = ((r'backbone\.0\.', 'backbone.'), (r'backbone\.1\.norm', 'backbone.norm'))  # FocalNet
+BACKBONE_KEY_MAP = ((r'backbone\.0\.', 'backbone.'), (r'backbone\.1\.norm', 'backbone.norm'))  # Swin and FocalNet
 
 
 @register_converter('Relation-DETR (xiuqhou/Relation-DETR)',
@@ -51,7 +48,7 @@ BACKBONE_KEY_MAP = ((r'backbone\.0\.', 'backbone.'), (r'backbone\.1\.norm', 'bac
 def convert_official(state_dict: dict, model: nn.Module) -> None:
     """Rename and reshape the entries of an official state dict in place."""
     convert_backbone(state_dict)
-    _mark_extra_level(state_dict)
+    mark_extra_levels(state_dict, neck='neck.convs')
     rename_keys(state_dict, KEY_MAP)
     relation = 'decoder.relation.proj.weight'
     state_dict[relation] = state_dict[relation].flatten(1)  # a 1x1 convolution there
@@ -60,14 +57,8 @@ def convert_official(state_dict: dict, model: nn.Module) -> None:
 
 
 def convert_backbone(state_dict: dict) -> None:
-    """Rename and reshape the entries of an official Swin or FocalNet in place; a ResNet has the same names here."""
-    convert_torchvision_swin(state_dict, prefix='backbone.0.')
+    """Move an official Swin or FocalNet to `backbone.` in place; a ResNet stands there.
+
+    Swin has torchvision's names, which the one here reads.
+    """
     rename_keys(state_dict, BACKBONE_KEY_MAP)
-
-
-def _mark_extra_level(state_dict: dict) -> None:
-    """Tell the stride-2 convolution of the extra level from those on the backbone's levels, which are 1x1."""
-    for key in [key for key in state_dict if re.match(r'neck\.convs\.\d+\.0\.weight$', key)]:
-        if state_dict[key].shape[-1] == 3:
-            level = key.split('.')[2]
-            rename_keys(state_dict, ((rf'neck\.convs\.{level}\.', 'neck.extra.'),))

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
-from mmdet.registry import MODELS
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from detrove.checkpoints import unwrap_state_dict
+from detrove.backbones import check_frozen_stages, check_out_indices, drop_path_rates, staged_layer_depth
+from detrove.checkpoints import load_pretrained, unwrap_state_dict
 
 
 class FocalModulation(nn.Module):
@@ -104,42 +106,76 @@ class FocalNet(BaseModule):
         normalize_modulator: see `FocalModulation`.
         drop_path_rate: of the last block; it grows linearly from 0.
         out_indices: stages whose outputs are given.
-        frozen_stages: the embedding and this many stages are not trained; 0 trains all.
-        init_cfg: see `BaseModule`.
+        frozen_stages: -1 trains everything, 0 freezes the embedding, n also the first n stages.
+        with_cp: compute blocks again in the backward pass: less memory, more time, the same gradients.
+        init_cfg: `dict(type='Pretrained', checkpoint=...)`.
+
+    Attributes:
+        out_channels, out_strides: of the maps that `forward` returns.
+        no_weight_decay: regular expression for names of parameters that Relation-DETR trains without weight decay.
     """
+
+    no_weight_decay = r'norm|bias'
 
     def __init__(self, *, embed_dims: int = 192, depths: Sequence[int] = (2, 2, 18, 2),
                  focal_levels: Sequence[int] = (4, 4, 4, 4), focal_windows: Sequence[int] = (3, 3, 3, 3),
                  normalize_modulator: bool = True, drop_path_rate: float = 0.5,
-                 out_indices: Sequence[int] = (0, 1, 2, 3), frozen_stages: int = 0, init_cfg: dict | None = None):
+                 out_indices: Sequence[int] = (0, 1, 2, 3), frozen_stages: int = -1, with_cp: bool = False,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
+        check_frozen_stages('FocalNet', frozen_stages, len(depths))
+        self.out_indices = check_out_indices('FocalNet', out_indices, len(depths))
+        self.out_channels = tuple(embed_dims * 2**i for i in self.out_indices)
+        self.out_strides = tuple(4 * 2**i for i in self.out_indices)
+        self.with_cp = with_cp
         self.patch_embed = ConvEmbedding(3, embed_dims, kernel_size=7, stride=4)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        rates = drop_path_rates(depths, drop_path_rate)
         self.layers = nn.ModuleList()
-        for stage, (depth, levels, window) in enumerate(zip(depths, focal_levels, focal_windows, strict=True)):
+        for stage, (levels, window) in enumerate(zip(focal_levels, focal_windows, strict=True)):
             dims = embed_dims * 2**stage
-            blocks = [FocalBlock(dims, levels, window, normalize_modulator, next(rates)) for _ in range(depth)]
+            blocks = [FocalBlock(dims, levels, window, normalize_modulator, rate) for rate in rates[stage]]
             layer = nn.ModuleDict(dict(blocks=nn.Sequential(*blocks)))
             if stage < len(depths) - 1:
                 layer['downsample'] = ConvEmbedding(dims, 2 * dims, kernel_size=3, stride=2)
             self.layers.append(layer)
-        for stage in out_indices:
+        for stage in self.out_indices:
             self.add_module(f'norm{stage}', nn.LayerNorm(embed_dims * 2**stage))
-        self.out_indices = tuple(out_indices)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        for module in (self.patch_embed, *self.layers)[:frozen_stages + 1] if frozen_stages else ():
+        self._frozen_modules = [self.patch_embed, *self.layers][:frozen_stages + 1]
+        for module in self._frozen_modules:
             module.requires_grad_(False)
         self.register_load_state_dict_pre_hook(_unwrap)
+
+    def train(self, mode: bool = True):
+        """Frozen stages stay in eval mode, so that nothing in them is dropped."""
+        super().train(mode)
+        for module in self._frozen_modules:
+            module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Weights are as constructed; load the checkpoint of `init_cfg`."""
+        if self.init_cfg is not None:
+            load_pretrained(self, self.init_cfg)
+        self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
+        """(layer id, number of layers) of a parameter, see `StagedBackbone.get_layer_depth`."""
+        return staged_layer_depth(param_name, prefix, [len(layer['blocks']) for layer in self.layers],
+                                  stem=r'patch_embed\.', block=r'layers\.(\d+)\.blocks\.(\d+)\.',
+                                  downsample=r'layers\.(\d+)\.downsample\.')
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images (B, 3, H, W) -> maps (B, C, h, w) of strides 4, 8, 16, 32, those of `out_indices`."""
         x = self.patch_embed(images.permute(0, 2, 3, 1))
         maps = []
         for stage, layer in enumerate(self.layers):
-            x = layer['blocks'](x)
+            for block in layer['blocks']:
+                recompute = self.with_cp and self.training and torch.is_grad_enabled()
+                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             if stage in self.out_indices:
                 maps.append(getattr(self, f'norm{stage}')(x).permute(0, 3, 1, 2).contiguous())
             if stage < len(self.layers) - 1:

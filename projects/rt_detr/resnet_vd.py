@@ -1,11 +1,12 @@
 """ResNet-vd: ResNet with a three-convolution stem and average pooling in its strided shortcuts."""
 
 import torch.nn.functional as F
-from mmdet.registry import MODELS
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from detrove.checkpoints import rename_keys
+from detrove.backbones import check_frozen_stages, check_out_indices, staged_layer_depth
+from detrove.checkpoints import load_pretrained, rename_keys
 from detrove.layers import ConvNormAct
 
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -73,16 +74,22 @@ class ResNetVD(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the stem, n also the first n stages.
         norm_frozen: keep all batch norms at their loaded weights and statistics.
         base_channels: width of the first stage, doubled from stage to stage; 64 in the published models.
+        init_cfg: `dict(type='Pretrained', checkpoint=...)`.
+
+    Attributes:
+        out_channels, out_strides: of the maps that `forward` returns.
+        no_weight_decay: regular expression for names of parameters that RT-DETR trains without weight decay.
     """
+
+    no_weight_decay = r'norm'
 
     def __init__(self, *, depth: int, out_indices: tuple[int, ...] = (1, 2, 3), frozen_stages: int = -1,
                  norm_frozen: bool = False, base_channels: int = 64, init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
         if depth not in _DEPTHS:
             raise ValueError(f'ResNetVD has no depth {depth}; choose one of {sorted(_DEPTHS)}.')
-        if not all(0 <= i <= 3 for i in out_indices):
-            raise ValueError(f'out_indices={tuple(out_indices)} must lie between 0 and 3.')
-        self.out_indices = tuple(out_indices)
+        check_frozen_stages('ResNetVD', frozen_stages, len(_DEPTHS[depth]))
+        self.out_indices = check_out_indices('ResNetVD', out_indices, len(_DEPTHS[depth]))
         frozen = dict(norm_frozen=norm_frozen)
         half = base_channels // 2
         self.stem = nn.Sequential(ConvNormAct(3, half, 3, 2, act='relu', **frozen),
@@ -103,6 +110,7 @@ class ResNetVD(BaseModule):
             self.stages.append(nn.Sequential(*blocks))
             if i in self.out_indices:
                 self.out_channels.append(in_channels)
+        self.out_strides = [4 * 2**i for i in self.out_indices]
         self.frozen_modules = [self.stem, *self.stages][:frozen_stages + 1]
         for module in self.frozen_modules:
             module.requires_grad_(False)
@@ -114,6 +122,17 @@ class ResNetVD(BaseModule):
         for module in self.frozen_modules:
             module.eval()
         return self
+
+    def init_weights(self) -> None:
+        """PyTorch's initialisation, then the checkpoint of `init_cfg`."""
+        if self.init_cfg is not None:
+            load_pretrained(self, self.init_cfg)
+        self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
+        """(layer id, number of layers) of a parameter, see `StagedBackbone.get_layer_depth`."""
+        return staged_layer_depth(param_name, prefix, [len(stage) for stage in self.stages],
+                                  block=r'stages\.(\d+)\.(\d+)\.')
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x (B, 3, H, W) -> maps of strides 4, 8, 16, 32 as far as `out_indices` names them."""

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.visualization import Visualizer
 from mmseg.registry import DATASETS
 from mmseg.visualization import SegLocalVisualizer
@@ -83,3 +84,20 @@ def test_ade20k_loads(tmp_path):
     assert labels.shape[1:] <= (512, 512)
     assert set(labels.unique().tolist()) <= {0, 1, 149, 255}
     assert dataset[0]['inputs'].shape[0] == 3
+
+
+@pytest.mark.parametrize(('name', 'short_sides'), [
+    ('ade20k', [256, 384, 512, 640, 768, 896]), ('ade20k_640x640', [320, 480, 640, 800, 960, 1120])])
+def test_multi_scale_test(name, short_sides, tmp_path):
+    """Every scale once as it is and once flipped, and the map in its own size."""
+    from mmseg.registry import TRANSFORMS
+    init_default_scope('mmseg')
+    cv2.imwrite(str(tmp_path / 'image.png'), np.zeros((30, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / 'map.png'), np.ones((30, 40), np.uint8))
+    result = dict(img_path=str(tmp_path / 'image.png'), seg_map_path=str(tmp_path / 'map.png'), reduce_zero_label=True,
+                  seg_fields=[])
+    for step in Config.fromfile(CONFIGS / '_base_/datasets' / f'{name}.py').tta_pipeline:
+        result = TRANSFORMS.build(step)(result)
+    found = [(min(image.shape[1:]), sample.flip) for image, sample in zip(*result.values(), strict=True)]
+    assert sorted(found) == sorted((side, flip) for side in short_sides for flip in (False, True))
+    assert {sample.gt_sem_seg.shape for sample in result['data_samples']} == {(30, 40)}

@@ -78,7 +78,7 @@ def test_first_match_wins_and_frozen_parameters_are_left_out():
         ([dict(match='^bckbone')], r"'\^bckbone' matches no trained parameter"),
         ([dict(match='norm'), dict(match='encoder.norm')], 'the 2 trained parameters it matches are all taken'),
         ([dict(match='(')], 'is not a regular expression'),
-        ([dict(match='norm', lr=1)], '`match`, `lr_mult` and `decay_mult`'),
+        ([dict(match='norm', lr=1)], '`ndim`, `lr_mult` and `decay_mult`'),
     ],
 )
 def test_wrong_groups(groups, message):

@@ -342,4 +342,4 @@ def test_natten_can_be_switched_off(natten):
 def test_doctor_names_the_implementation():
     report = doctor.Report()
     doctor._examine_ops(report)
-    assert report.ops['neighborhood_attention'].startswith('PyTorch (')
+    assert report.ops['neighborhood_attention'].startswith('PyTorch; on CUDA Triton')

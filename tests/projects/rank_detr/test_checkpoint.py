@@ -21,13 +21,12 @@ def official(pytestconfig):
 
 def swin_names(model):
     """The names that Swin Transformer's own code gives to the backbone of a model."""
-    replace = (('stages.', 'layers.'), ('attn.w_msa.', 'attn.'), ('ffn.layers.0.0.', 'mlp.fc1.'),
-               ('ffn.layers.1.', 'mlp.fc2.'), ('patch_embed.projection.', 'patch_embed.proj.'))
+    replace = (('stages.', 'layers.'), ('stem.', 'patch_embed.'))
     names = {}
     for name, value in model.backbone.state_dict().items():
         for ours, official in replace:
             name = name.replace(ours, official)
-        names[f'backbone.{name}'] = torch.full_like(value, 0.5) if value.is_floating_point() else value
+        names[f'backbone.{name}'] = torch.full_like(value, 0.5)
     return names
 
 
@@ -39,7 +38,7 @@ def test_swin(pytestconfig, official):
         weights[f'neck.convs.{level}.conv.weight'] = torch.zeros(256, channels, 1, 1)
     weights['neck.extra_convs.0.conv.weight'] = torch.zeros(256, 768, 3, 3)
     model.load_state_dict({'model': {**swin_names(model), **weights}}, strict=True)
-    assert (model.backbone.stages[2].blocks[3].attn.w_msa.qkv.weight == 0.5).all()
+    assert (model.backbone.stages[2].blocks[3].attn.qkv.weight == 0.5).all()
     assert torch.equal(model.query_selection.class_head.weight, official['class_embed.6.weight'])
 
 

@@ -165,7 +165,7 @@ def test_every_layer_in_training(case):
     part = 'train_two_images'
     outputs = case.training_outputs
     index = case[f'{part}/layer_queries'].long()
-    logits, boxes = (x.detach()[:, :, :case.num_main] for x in outputs.decoder)
+    logits, boxes = (x.detach()[:, :, :case.num_main] for x in outputs.decoder[:2])
     assert_close(logits[:, :, index, :8], case[f'{part}/layer_logits'])
     assert_close(boxes[:, :, index], case[f'{part}/layer_boxes_cxcywh'])
     assert_close(boxes[-1], case[f'{part}/pred_boxes_cxcywh'])

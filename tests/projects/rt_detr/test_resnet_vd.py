@@ -73,7 +73,7 @@ def test_official_weights_through_init_cfg(request, tmp_path, model, settings):
 
 
 @pytest.mark.parametrize(('settings', 'message'), [(dict(depth=20), 'has no depth 20; choose one of'),
-                                                   (dict(depth=18, out_indices=(1, 4)), 'must lie between 0 and 3')])
+                                                   (dict(depth=18, out_indices=(1, 4)), 'numbers from 0 to 3')])
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         ResNetVD(**settings)

@@ -1,0 +1,17 @@
+# The paper trains UPerNet as Swin does, whose settings these are, drop path that of Swin-T (0.3).
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/ade20k_160k.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='nextvit_small',
+        pretrained=True,
+        drop_path_rate=0.3),
+    decode_head=dict(in_channels=[96, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512))
+
+train_dataloader = dict(batch_size=2)

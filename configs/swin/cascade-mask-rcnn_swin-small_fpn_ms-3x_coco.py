@@ -1,0 +1,5 @@
+# Official: cascade_mask_rcnn_swin_small_patch4_window7_mstrain_480-800_giou_4conv1f_adamw_3x_coco.py
+_base_ = './cascade-mask-rcnn_swin-tiny_fpn_ms-3x_coco.py'
+
+model = dict(backbone=dict(
+    arch='small', init_cfg=dict(checkpoint=_base_.swin_url + 'swin_small_patch4_window7_224.pth')))

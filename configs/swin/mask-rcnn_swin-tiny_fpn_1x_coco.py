@@ -1,0 +1,14 @@
+# Mask R-CNN with Swin-T, the shorter side of all images 800. The authors train with several sizes, see the ms files.
+_base_ = [
+    '../_base_/models/mask-rcnn_fpn.py', '../_base_/datasets/coco_instance.py', '../_base_/schedules/1x_adamw.py',
+    '../_base_/default_runtime.py',
+]
+
+swin_url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
+model = dict(
+    backbone=dict(
+        type='Swin',
+        arch='tiny',
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=swin_url + 'swin_tiny_patch4_window7_224.pth')),
+    neck=dict(in_channels=[96, 192, 384, 768]))

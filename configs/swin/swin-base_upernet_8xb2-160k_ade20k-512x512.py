@@ -1,0 +1,7 @@
+# Official: upernet_swin_base_patch4_window7_512x512_160k_ade20k.py
+_base_ = './swin-tiny_upernet_8xb2-160k_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(arch='base', init_cfg=dict(checkpoint=_base_.swin_url + 'swin_base_patch4_window7_224.pth')),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512))
