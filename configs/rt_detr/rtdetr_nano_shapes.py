@@ -1,4 +1,4 @@
-# A small RT-DETR for the built-in sample data: learns from scratch on two CPU cores in about ten minutes.
+# A small RT-DETR for the built-in sample data: learns from scratch on two CPU cores, in ten to fifteen minutes.
 _base_ = ['../_base_/datasets/shapes_detection.py', '../_base_/default_runtime.py']
 
 model = dict(
