@@ -33,7 +33,7 @@ model = dict(
         weight_class=4.0),  # 1 on COCO with a pretrained backbone; from scratch classes lag behind boxes
     test_cfg=dict(max_per_img=100))
 
-# Steps, not images, are what a model of this size needs: batches of 8 gain less from the same ten minutes.
+# Steps, not images, are what a model of this size needs: batches of 8 gain less from the same time.
 train_dataloader = dict(batch_size=4)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=22, val_interval=11)
