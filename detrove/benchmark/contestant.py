@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
@@ -12,7 +14,6 @@ from torch import nn
 
 from detrove.apis import build_model
 from detrove.detectors import OneDETR
-from detrove.layers import collate_targets
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Workload:
     amp: bool = False
 
     def make_batch(self, num_classes: int) -> tuple[torch.Tensor, list[DetDataSample]]:
-        """Random images and boxes, the same for everyone; labels as far as the classes go."""
+        """Random images, boxes and masks that fill them, the same for everyone; labels as far as the classes go."""
         generator = torch.Generator().manual_seed(0)
         height, width = self.size_hw
         samples = []
@@ -37,7 +38,11 @@ class Workload:
             boxes_xyxy = corners.flatten(1) * torch.tensor([width, height] * 2) * 0.98
             boxes_xyxy[:, 2:] += 0.01 * torch.tensor([width, height])  # none without area
             labels = torch.randint(0, num_classes, (self.objects,), generator=generator)
-            sample.gt_instances = InstanceData(bboxes=boxes_xyxy.to(self.device), labels=labels.to(self.device))
+            masks = np.zeros((self.objects, height, width), np.uint8)
+            for mask, (x0, y0, x1, y1) in zip(masks, boxes_xyxy.int().tolist(), strict=True):
+                mask[y0:y1 + 1, x0:x1 + 1] = 1
+            sample.gt_instances = InstanceData(bboxes=boxes_xyxy.to(self.device), labels=labels.to(self.device),
+                                               masks=BitmapMasks(masks, height, width))
             samples.append(sample)
         images = torch.rand(self.batch, 3, height, width, generator=generator)
         return images.to(self.device), samples
@@ -76,8 +81,7 @@ class Contestant:
         self.model.train()
         autocast = torch.autocast(torch.device(self.workload.device).type, torch.bfloat16, enabled=self.workload.amp)
         if isinstance(self.model, OneDETR):
-            sizes_hw = [self.workload.size_hw] * self.workload.batch
-            targets = collate_targets(self.samples, sizes_hw, self.model.num_classes, self.inputs.device)
+            targets = self.model.collate(self.inputs, self.samples)
             with autocast:
                 outputs = self.forward_pass(self.inputs, targets)
             yield 'forward'

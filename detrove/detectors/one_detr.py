@@ -174,12 +174,16 @@ class OneDETR(BaseDetector):
             the encoder under `enc.`; the same of other branches behind `dn.` (denoising), `o2m.` (one-to-many) and
             `group.`. With a mask branch `loss_mask` and `loss_dice` of the main and the denoising branch.
         """
-        sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
-        targets = collate_targets(batch_data_samples, sizes_hw, self.num_classes, batch_inputs.device,
-                                  None if self.mask_branch is None else tuple(batch_inputs.shape[-2:]))
-        outputs = self.decode(batch_inputs, targets, sizes_hw)
+        targets = self.collate(batch_inputs, batch_data_samples)
+        outputs = self.decode(batch_inputs, targets, self._image_sizes(batch_inputs, batch_data_samples))
         with torch.autocast(batch_inputs.device.type, enabled=False):
             return self.compute_losses(outputs, targets)
+
+    def collate(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]) -> BatchTargets:
+        """The objects of a batch as `decode` and `compute_losses` take them; arguments as for `loss`."""
+        return collate_targets(batch_data_samples, self._image_sizes(batch_inputs, batch_data_samples),
+                               self.num_classes, batch_inputs.device,
+                               None if self.mask_branch is None else tuple(batch_inputs.shape[-2:]))
 
     def compute_losses(self, outputs: DETROutputs, targets: BatchTargets) -> dict[str, Tensor]:
         """Match all layers of all branches and of the encoder, then apply the criterion to each."""

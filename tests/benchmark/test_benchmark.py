@@ -37,6 +37,12 @@ class OneLinearOfATest(torch.nn.Module):
         return losses['loss'], losses
 
 
+def test_a_model_with_masks():
+    config = Config.fromfile(NANO.with_name('rtdetr-ins_nano_shapes.py'))
+    (result,) = measure([Contestant('masks', config, Workload(size_hw=(96, 128), objects=3))], rounds=1, warmup=1)
+    assert result.flops and result.saved_bytes and len(result.train_s) == len(result.predict_s) == 1
+
+
 @pytest.fixture
 def contestant():
     config = Config(dict(model=dict(type='OneLinearOfATest')))
