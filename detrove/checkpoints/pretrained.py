@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .loading import LoadReport, load_weights, read_checkpoint
 
 # names of classification layers in the layouts of official repositories, timm, torchvision and mmpretrain
-_CLASSIFIER = re.compile(r'(?:head|fc|classifier|heads\.head|head\.fc)\.weight$')
+_CLASSIFIER = re.compile(r'(?:head|fc|classifier)\.weight$')
 
 
 def load_pretrained(module: nn.Module, init_cfg: Mapping, *,

@@ -16,7 +16,7 @@ from itertools import accumulate, chain
 import torch
 import torch.nn.functional as F
 
-from .triton_support import can_run_triton
+from .triton_support import triton_refusal
 from .weighted_rows import grad_table, grad_weights, sum_rows
 
 METHODS = ('default', 'discrete')
@@ -90,12 +90,8 @@ def as_level_shapes(spatial_shapes: Sequence[tuple[int, int]] | torch.Tensor) ->
 
 
 def triton_kernels(value: torch.Tensor):
-    """The module with the Triton kernels if they run for this value, else None.
-
-    They need CUDA, and do not repeat a gradient to the last bit, so that they stand back where torch is asked for
-    deterministic algorithms.
-    """
-    if value.dtype == torch.float64 or torch.are_deterministic_algorithms_enabled() or not can_run_triton(value.device):
+    """The module with the Triton kernels if they serve this value, else None."""
+    if triton_refusal(value) is not None:
         return None
     from . import ms_deform_attn_triton
 

@@ -77,8 +77,8 @@ def neighborhood_attention_reference(
 def _attend_by_gather(query, key, value, kernel_hw, dilation_hw, bias, scale):
     batch, height, width, heads, _ = query.shape
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
-    rows, bias_rows = _windows(height, kernel_hw[0], dilation_hw[0], query.device)
-    columns, bias_columns = _windows(width, kernel_hw[1], dilation_hw[1], query.device)
+    rows, bias_rows = window_tables(height, kernel_hw[0], dilation_hw[0], query.device)
+    columns, bias_columns = window_tables(width, kernel_hw[1], dilation_hw[1], query.device)
     window = (rows[:, None, :, None] * width + columns[None, :, None, :]).flatten()  # H, W, kh, kw
     query, keys, values = (x.to(dtype).flatten(1, 2).transpose(1, 2) for x in (query, key, value))
     keys, values = (x.index_select(2, window).unflatten(2, (height * width, -1)) for x in (keys, values))
@@ -91,7 +91,7 @@ def _attend_by_gather(query, key, value, kernel_hw, dilation_hw, bias, scale):
     return out.reshape(batch, heads, height, width, -1).permute(0, 2, 3, 1, 4).to(value.dtype)
 
 
-def _windows(length, kernel_size, dilation, device):
+def window_tables(length, kernel_size, dilation, device):
     """Of every query of an axis, both (length, kernel_size): the tokens in its window, their places in the bias."""
     token = torch.arange(length, device=device)
     residue, rank = token % dilation, token // dilation

@@ -6,23 +6,17 @@ from collections.abc import Sequence
 
 import torch
 
-from .triton_support import triton_obstacle
+from .triton_support import triton_refusal
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LARGEST_HEAD = 128  # a tile of queries with its sums has to fit into registers
 
 
 def fused_refusal(query: torch.Tensor, value: torch.Tensor) -> str | None:
     """Why the kernels do not serve this call, or None where they do."""
-    if query.device.type != 'cuda':
-        return f'device {query.device.type}'
-    if query.dtype not in DTYPES:
-        return f'dtype {query.dtype}'
-    if torch.are_deterministic_algorithms_enabled():
-        return 'its gradients are not deterministic'
-    if value.shape[-1] != query.shape[-1] or query.shape[-1] > LARGEST_HEAD:
+    refusal = triton_refusal(query)
+    if refusal is None and (value.shape[-1] != query.shape[-1] or query.shape[-1] > LARGEST_HEAD):
         return f'head sizes {query.shape[-1]} and {value.shape[-1]}'
-    return triton_obstacle()
+    return refusal
 
 
 @torch.library.custom_op('detrove::fused_neighborhood_attention', mutates_args=())

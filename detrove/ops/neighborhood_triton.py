@@ -12,6 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .neighborhood_attention import window_tables
+
 TILE = 8  # queries of a tile along each axis
 KEYS_PER_STEP = 32
 FORWARD_WARPS = 4
@@ -197,7 +199,8 @@ def _sum_by_place(grad_scores: torch.Tensor, kernel_hw: tuple[int, int], dilatio
     total = grad_scores.sum(0, dtype=torch.float32)  # (H, W, heads, kh, kw)
     for axis in (0, 1):
         length, kernel = total.shape[axis], kernel_hw[axis]
-        shift = window_shifts(length, kernel, dilation_hw[axis], total.device)
+        # the entry of the bias that belongs to the first key of the window of each token
+        shift = window_tables(length, kernel, dilation_hw[axis], total.device)[1][:, 0]
         shape = list(total.shape)
         shape[axis] = kernel
         total = total.new_zeros(shape).index_add_(axis, shift, total)
@@ -206,15 +209,6 @@ def _sum_by_place(grad_scores: torch.Tensor, kernel_hw: tuple[int, int], dilatio
         for shift_w in range(kernel_hw[1]):
             spread[:, shift_h:shift_h + kernel_hw[0], shift_w:shift_w + kernel_hw[1]] += total[shift_h, shift_w]
     return spread
-
-
-def window_shifts(length: int, kernel_size: int, dilation: int, device: torch.device) -> torch.Tensor:
-    """Of every token of an axis (length,): the entry of the bias that belongs to the first key of its window."""
-    token = torch.arange(length, device=device)
-    rank = token // dilation
-    group = (length - token % dilation + dilation - 1) // dilation
-    start = (rank - kernel_size // 2).clamp(min=0).minimum(group - kernel_size)
-    return start - rank + kernel_size - 1
 
 
 def _launch(query, kernel_hw, dilation_hw, bias):

@@ -7,10 +7,22 @@ from functools import cache
 
 import torch
 
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-def can_run_triton(device: torch.device) -> bool:
-    """Whether kernels in Triton run on `device`: a CUDA device, Triton installed and able to build its launcher."""
-    return device.type == 'cuda' and triton_obstacle() is None
+
+def triton_refusal(value: torch.Tensor) -> str | None:
+    """Why the project's kernels in Triton do not serve a tensor, or None where they do.
+
+    They need a CUDA device, sum in fp32, and add gradients up atomically, so that they stand back where torch is asked
+    for deterministic algorithms.
+    """
+    if value.device.type != 'cuda':
+        return f'device {value.device.type}'
+    if value.dtype not in DTYPES:
+        return f'dtype {value.dtype}'
+    if torch.are_deterministic_algorithms_enabled():
+        return 'its gradients are not deterministic'
+    return triton_obstacle()
 
 
 @torch.compiler.assume_constant_result

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmseg.registry import MODELS as MMSEG_MODELS
 
-import detrove.projects  # noqa: F401
+import detrove.projects  # noqa: F401  registers every module
 from tests.backbones.conftest import BACKBONES
 
 SIZE_HW = 75, 90  # no multiple of a stride

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS, init_default_scope
 from torch import nn
 
-import detrove.projects  # noqa: F401
+import detrove.projects  # noqa: F401  registers every module
 from detrove.apis import build_model
 from detrove.backbones import StagedBackbone
 from detrove.engine.optim import RegexOptimWrapperConstructor

@@ -9,7 +9,7 @@ import torch
 from mmdet.registry import DATASETS, METRICS
 from mmengine.registry import init_default_scope
 
-import detrove.projects  # noqa: F401
+import detrove.projects  # noqa: F401  registers every module
 from detrove.datasets.cityscapes_panoptic import STUFF, THINGS
 
 SIZE_HW = (40, 80)

@@ -70,17 +70,24 @@ def test_compiles_for_gpus_that_are_not_here(run_python, tmp_path):
     assert 'compiled' in run_python(COMPILE, env={'TRITON_CACHE_DIR': str(tmp_path / 'cache')}).stdout
 
 
+class OnCuda:
+    """As much of a tensor as the choice of a path looks at."""
+
+    def __init__(self, dtype=torch.float32):
+        self.device, self.dtype = torch.device('cuda'), dtype
+
+
 def test_stands_back(monkeypatch):
     """For the CPU and for double precision, where torch is to be deterministic, and where it is switched off."""
-    cuda = torch.empty(0, dtype=torch.float32, device='meta')
-    assert triton_kernels(cuda) is None
-    # by module, since the package has a function of the same name
-    monkeypatch.setattr(sys.modules['detrove.ops.ms_deform_attn'], 'can_run_triton', lambda device: True)
-    assert triton_kernels(cuda) is sys.modules['detrove.ops.ms_deform_attn_triton']
-    assert triton_kernels(cuda.double()) is None
+    monkeypatch.setattr(triton_support, 'triton_obstacle', lambda: 'switched off')
+    assert triton_kernels(OnCuda()) is None
+    monkeypatch.setattr(triton_support, 'triton_obstacle', lambda: None)
+    assert triton_kernels(torch.empty(0)) is None
+    assert triton_kernels(OnCuda()) is sys.modules['detrove.ops.ms_deform_attn_triton']
+    assert triton_kernels(OnCuda(torch.float64)) is None
     torch.use_deterministic_algorithms(True)
     try:
-        assert triton_kernels(cuda) is None
+        assert triton_kernels(OnCuda()) is None
     finally:
         torch.use_deterministic_algorithms(False)
 

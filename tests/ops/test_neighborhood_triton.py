@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detrove.ops import neighborhood_attention, neighborhood_fused
+from detrove.ops import neighborhood_attention, neighborhood_fused, triton_support
 from detrove.ops.neighborhood_fused import fused_refusal
 
 pytest.importorskip('triton')
@@ -72,7 +72,7 @@ class OnCuda:
 
 
 def test_where_the_kernels_apply(monkeypatch):
-    monkeypatch.setattr(neighborhood_fused, 'triton_obstacle', lambda: None)
+    monkeypatch.setattr(triton_support, 'triton_obstacle', lambda: None)
     assert fused_refusal(OnCuda(), OnCuda()) is None
     assert 'cpu' in fused_refusal(torch.empty(1, 8, 8, 2, 32), OnCuda())
     assert 'float64' in fused_refusal(OnCuda(dtype=torch.float64), OnCuda())
@@ -83,7 +83,7 @@ def test_where_the_kernels_apply(monkeypatch):
         assert 'deterministic' in fused_refusal(OnCuda(), OnCuda())
     finally:
         torch.use_deterministic_algorithms(False)
-    monkeypatch.setattr(neighborhood_fused, 'triton_obstacle', lambda: 'no compiler')
+    monkeypatch.setattr(triton_support, 'triton_obstacle', lambda: 'no compiler')
     assert fused_refusal(OnCuda(), OnCuda()) == 'no compiler'
 
 

@@ -172,6 +172,7 @@ def _check_boxes(source: DataSource, table: CocoTable) -> Iterator[Finding]:
 
 def _same_box_again(table: CocoTable) -> np.ndarray:
     """Whether an annotation has the image, category, box and crowd flag of an earlier one."""
+    # NaN equals nothing, not even another NaN; broken boxes are a finding of their own
     columns = np.column_stack([table.annotations.images, table.annotations.categories, table.annotations.crowds,
                                np.nan_to_num(table.annotations.boxes_xywh)])
     again = np.ones(len(columns), bool)

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-import detrove.projects  # noqa: F401
+import detrove.projects  # noqa: F401  registers every module
 
 
 @pytest.fixture(scope='module')

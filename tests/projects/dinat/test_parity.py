@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-import detrove.projects  # noqa: F401
+import detrove.projects  # noqa: F401  registers every module
 from detrove.apis import build_model
 from detrove.checkpoints.deterministic import deterministic_images, deterministic_state_dict
 
