@@ -1,12 +1,10 @@
 # A small Mask R-CNN with a small DiNAT for the built-in sample data, from scratch, on two CPU cores.
 _base_ = [
     '../_base_/models/mask-rcnn_fpn.py',
-    '../_base_/datasets/shapes_instance.py',
+    '../_base_/datasets/shapes_instance_192.py',
     '../_base_/schedules/shapes_adamw.py',
     '../_base_/default_runtime.py',
 ]
-
-image_size = (192, 192)  # width, height; smaller than the data set's 320, for speed
 
 channels = 64
 strides = [4, 8, 16, 32]
@@ -34,22 +32,6 @@ model = dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
         rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
 default_hooks = dict(checkpoint=dict(interval=10))

@@ -1,8 +1,10 @@
 # A small Mask2Former with a small Swin for the built-in sample data: MMDetection's head on this project's backbone and
 # operators, narrowed; instance masks, from scratch, on two CPU cores.
-_base_ = ['../_base_/datasets/shapes_instance.py', '../_base_/default_runtime.py']
-
-image_size = (192, 192)  # width, height; smaller than the data set's 320, for speed
+_base_ = [
+    '../_base_/datasets/shapes_instance_192.py',
+    '../_base_/schedules/shapes_adamw.py',
+    '../_base_/default_runtime.py',
+]
 
 dims = 64
 num_classes = 6
@@ -79,37 +81,8 @@ model = dict(
         sampler=dict(type='MaskPseudoSampler')),
     test_cfg=dict(panoptic_on=False, semantic_on=False, instance_on=True, max_per_image=30))
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
-
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2, fused=True),
-    clip_grad=dict(max_norm=1.0, norm_type=2),
-    constructor='RegexOptimWrapperConstructor',
-    paramwise_cfg=dict(groups=[
-        dict(match=r'norm|\.gn\.|relative_position_bias_table|query_embed|query_feat|level_embed', decay_mult=0.0)
-    ]))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, T_max=1.0, by_epoch=True, convert_to_iter_based=True),
-]
+optim_wrapper = dict(paramwise_cfg=dict(groups=[
+    dict(match=r'norm|\.gn\.|relative_position_bias_table|query_embed|query_feat|level_embed', decay_mult=0.0)
+]))
 default_hooks = dict(checkpoint=dict(interval=10))
-randomness = dict(seed=0)

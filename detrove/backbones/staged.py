@@ -1,7 +1,7 @@
 """What backbones of a stem and several stages have in common, whatever their blocks are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import torch
@@ -26,7 +26,32 @@ class Stage(nn.Module):
         self.downsample = downsample
 
 
-class StagedBackbone(BaseModule):
+class PretrainedBackbone(BaseModule):
+    """What backbones have in common that are built here: parts that stay frozen, and `init_cfg` with a report."""
+
+    _frozen_modules: Sequence[nn.Module] = ()
+
+    def freeze(self, modules: Iterable[nn.Module]) -> None:
+        """Do not train these parts, and keep them in eval mode."""
+        self._frozen_modules = list(modules)
+        for module in self._frozen_modules:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Frozen parts stay in eval mode, so that nothing in them is dropped and statistics stay."""
+        super().train(mode)
+        for module in self._frozen_modules:
+            module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Weights are as constructed; load the checkpoint of `init_cfg`."""
+        if self.init_cfg is not None:
+            load_pretrained(self, self.init_cfg)
+        self._is_init = True
+
+
+class StagedBackbone(PretrainedBackbone):
     """Stem, stages, and a norm behind every stage whose output is wanted.
 
     Subclasses build stem and stages and hand them over. Maps have their channels last inside and first outside. Keys
@@ -65,23 +90,8 @@ class StagedBackbone(BaseModule):
             self.add_module(f'norm{i}', nn.LayerNorm(dims[i]))
         self.out_channels = tuple(dims[i] for i in self.out_indices)
         self.out_strides = tuple(4 * 2**i for i in self.out_indices)
-        self._frozen_modules = self._freeze(frozen_stages)
-
-    def _freeze(self, frozen_stages: int) -> list[nn.Module]:
-        if frozen_stages < 0:
-            return []
         norms = [getattr(self, f'norm{i}', None) for i in range(frozen_stages)]
-        frozen = [self.stem, *self.stages[:frozen_stages], *filter(None, norms)]
-        for module in frozen:
-            module.requires_grad_(False)
-        return frozen
-
-    def train(self, mode: bool = True):
-        """Frozen stages stay in eval mode, so that nothing in them is dropped."""
-        super().train(mode)
-        for module in self._frozen_modules:
-            module.eval()
-        return self
+        self.freeze([*[self.stem, *self.stages][:frozen_stages + 1], *filter(None, norms)])
 
     def init_weights(self) -> None:
         """Truncated normal linear layers (deviation 0.02, as the papers have it), then `init_cfg`'s checkpoint."""
@@ -90,9 +100,7 @@ class StagedBackbone(BaseModule):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        if self.init_cfg is not None:
-            load_pretrained(self, self.init_cfg)
-        self._is_init = True
+        super().init_weights()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images (B, 3, H, W) -> maps (B, C, H / stride, W / stride) as far as `out_indices` names them."""

@@ -5,13 +5,18 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from detrove.backbones import check_frozen_stages, check_out_indices, drop_path_rates, staged_layer_depth
-from detrove.checkpoints import load_pretrained, unwrap_state_dict
+from detrove.backbones import (
+    PretrainedBackbone,
+    check_frozen_stages,
+    check_out_indices,
+    drop_path_rates,
+    staged_layer_depth,
+)
+from detrove.checkpoints import unwrap_state_dict
 
 
 class FocalModulation(nn.Module):
@@ -93,7 +98,7 @@ class ConvEmbedding(nn.Module):
 
 
 @MODELS.register_module()
-class FocalNet(BaseModule):
+class FocalNet(PretrainedBackbone):
     """FocalNet in the form of its large models, with overlapping embeddings, norms behind, and layer scale.
 
     Focal Modulation Networks (Yang et al. 2022). Takes the authors' files of weights, in which the network stands under
@@ -144,23 +149,8 @@ class FocalNet(BaseModule):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        self._frozen_modules = [self.patch_embed, *self.layers][:frozen_stages + 1]
-        for module in self._frozen_modules:
-            module.requires_grad_(False)
+        self.freeze([self.patch_embed, *self.layers][:frozen_stages + 1])
         self.register_load_state_dict_pre_hook(_unwrap)
-
-    def train(self, mode: bool = True):
-        """Frozen stages stay in eval mode, so that nothing in them is dropped."""
-        super().train(mode)
-        for module in self._frozen_modules:
-            module.eval()
-        return self
-
-    def init_weights(self) -> None:
-        """Weights are as constructed; load the checkpoint of `init_cfg`."""
-        if self.init_cfg is not None:
-            load_pretrained(self, self.init_cfg)
-        self._is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
         """(layer id, number of layers) of a parameter, see `StagedBackbone.get_layer_depth`."""

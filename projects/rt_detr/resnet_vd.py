@@ -1,12 +1,11 @@
 """ResNet-vd: ResNet with a three-convolution stem and average pooling in its strided shortcuts."""
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from detrove.backbones import check_frozen_stages, check_out_indices, staged_layer_depth
-from detrove.checkpoints import load_pretrained, rename_keys
+from detrove.backbones import PretrainedBackbone, check_frozen_stages, check_out_indices, staged_layer_depth
+from detrove.checkpoints import rename_keys
 from detrove.layers import ConvNormAct
 
 _DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -62,7 +61,7 @@ class ResidualBlock(nn.Module):
 
 
 @MODELS.register_module()
-class ResNetVD(BaseModule):
+class ResNetVD(PretrainedBackbone):
     """ResNet-vd ("Bag of Tricks", He et al. 2019, ResNet-D) as RT-DETR uses it.
 
     Unlike torchvision's and mmdet's variants, the first block of every stage has a convolution in its shortcut, in
@@ -111,23 +110,8 @@ class ResNetVD(BaseModule):
             if i in self.out_indices:
                 self.out_channels.append(in_channels)
         self.out_strides = [4 * 2**i for i in self.out_indices]
-        self.frozen_modules = [self.stem, *self.stages][:frozen_stages + 1]
-        for module in self.frozen_modules:
-            module.requires_grad_(False)
+        self.freeze([self.stem, *self.stages][:frozen_stages + 1])
         self.register_load_state_dict_pre_hook(_rename_official_keys)
-
-    def train(self, mode: bool = True):
-        """Frozen stages stay in eval mode, so that their statistics stay too."""
-        super().train(mode)
-        for module in self.frozen_modules:
-            module.eval()
-        return self
-
-    def init_weights(self) -> None:
-        """PyTorch's initialisation, then the checkpoint of `init_cfg`."""
-        if self.init_cfg is not None:
-            load_pretrained(self, self.init_cfg)
-        self._is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
         """(layer id, number of layers) of a parameter, see `StagedBackbone.get_layer_depth`."""
