@@ -22,6 +22,7 @@ MULTIMODAL = 'mmpretrain.models.multimodal'
 
 #: module -> (module of detrove.compat, function) to be called with it right after it was loaded.
 HOOKS = {
+    'mmengine.config.config': ('config_text', 'remember_pretty_text'),
     'mmengine.config.utils': ('hub', 'name_installed_distributions'),
     'mmengine.logging.logger': ('quiet', 'drop_onedl_notice'),
     'mmengine.runner.checkpoint': ('safe_load', 'after_import'),

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = runpy.run_path(str(ROOT / 'detrove' / 'version.py'))
 
 TIMM = ['timm>=1.0.31']  # older ones lack maps of some networks
-TESTS = ['pytest>=8', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM]
+TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM]
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
 SLURM = ['submitit>=1.5']
 
@@ -82,6 +82,8 @@ setup(
         'faster-coco-eval>=1.6',
         'scipy>=1.11',
         'rich>=13',
+        'jinja2>=3.1',
+        'msgspec>=0.19',
         'packaging',
     ],
     extras_require={
@@ -94,7 +96,9 @@ setup(
     include_package_data=False,
     package_data={
         '': ['*.md', '*.yml', '*.yaml', '*.json'],
+        'detrove.datasets.browse': ['templates/*.html'],
         'detrove.configs': ['**/*.py', '**/*.md', '**/*.yml'],
+        'detrove.report': ['*.html', '*.css', '*.js'],
     },
     cmdclass={'build_py': BuildWithStartupFiles},
 )

@@ -11,6 +11,9 @@ import pytest
 
 os.environ.setdefault('GOMP_SPINCOUNT', '100000')  # as detrove's command does: spinning threads stall a shared machine
 
+if 'PYTEST_XDIST_WORKER' in os.environ:  # a core for each process of `pytest -n`, and for what its tests start
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import detrove  # noqa: E402, F401  (before any test file imports mmdet or mmseg)
 
 ROOT = Path(__file__).resolve().parent.parent

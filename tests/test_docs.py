@@ -39,7 +39,7 @@ def test_readme_has_two_set_up_commands_of_one_line():
     lines = [line for _, content in FENCE.findall(README) for line in content.splitlines()]
     assert [line for line in lines if 'pip install' in line] == [run, test]
     assert run.endswith(' && python tools/train.py configs/rt_detr/rtdetr_nano_shapes.py')
-    assert test.endswith(" && pip install -e '.[tests]' && pytest")
+    assert test.endswith(" && pip install -e '.[tests]' && pytest -n 2 --dist loadfile")
 
 
 def test_ci_runs_the_test_command_of_readme():

@@ -11,7 +11,7 @@ num_classes = 6
 heads = dict(embed_dims=dims, num_heads=4, dropout=0.0, batch_first=True)
 feed_forward = dict(embed_dims=dims, num_fcs=2, ffn_drop=0.0, act_cfg=dict(type='ReLU', inplace=True))
 model = dict(
-    type='Mask2Former',
+    type='Mask2FormerDetector',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

@@ -56,7 +56,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, T_max=1.0, by_epoch=True, convert_to_iter_based=True),
 ]
 custom_hooks = [
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
+    dict(type='EMAHook', ema_type='ForeachExpMomentumEMA', momentum=2e-3, gamma=200, update_buffers=True, priority=49)
 ]
 default_hooks = dict(checkpoint=dict(interval=11))
 channels_last = True

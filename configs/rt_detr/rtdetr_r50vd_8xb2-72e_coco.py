@@ -70,7 +70,7 @@ optim_wrapper = dict(
 param_scheduler = []  # a constant rate
 
 custom_hooks = [
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=1e-4, gamma=2000, update_buffers=True, priority=49)
+    dict(type='EMAHook', ema_type='ForeachExpMomentumEMA', momentum=1e-4, gamma=2000, update_buffers=True, priority=49)
 ]
 sync_bn = 'torch'
 auto_scale_lr = dict(base_batch_size=16, enable=False)

@@ -1,9 +1,11 @@
 """The residual block that Swin, CSWin, NAT and DiNAT share: attention, then a perceptron, each behind a norm."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
+from torchvision.ops import stochastic_depth
 
 
 class FeedForward(nn.Module):
@@ -34,7 +36,8 @@ class AttentionBlock(nn.Module):
         dims: channels.
         attention: maps (B, H, W, dims) to the same shape, any size.
         mlp_ratio: hidden channels of the perceptron over `dims`.
-        drop_path: probability with which an image skips a residual branch in training.
+        drop_path: probability with which an image skips a residual branch in training. Skipped is skipped: branches
+            are computed for the other images only.
         layer_scale: initial value of a learned factor for each channel of both branches; None: no such factors.
     """
 
@@ -45,15 +48,34 @@ class AttentionBlock(nn.Module):
         self.attn = attention
         self.norm2 = nn.LayerNorm(dims)
         self.mlp = FeedForward(dims, int(dims * mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path, mode='row') if drop_path > 0 else nn.Identity()
+        self.drop_path = drop_path
         for name in ('gamma1', 'gamma2'):
             gamma = None if layer_scale is None else nn.Parameter(torch.full((dims,), float(layer_scale)))
             self.register_parameter(name, gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, dims) -> (B, H, W, dims)."""
-        x = x + self._branch(self.attn(self.norm1(x)), self.gamma1)
-        return x + self._branch(self.mlp(self.norm2(x)), self.gamma2)
+        x = self._add(x, lambda x: self.attn(self.norm1(x)), self.gamma1)
+        return self._add(x, lambda x: self.mlp(self.norm2(x)), self.gamma2)
 
-    def _branch(self, x: Tensor, gamma: Tensor | None) -> Tensor:
-        return self.drop_path(x if gamma is None else x * gamma)
+    def _add(self, x: Tensor, branch: Callable[[Tensor], Tensor], gamma: Tensor | None) -> Tensor:
+        """x + branch(x), with stochastic depth in training."""
+        if not self.training or self.drop_path == 0:
+            return x + _scaled(branch(x), gamma)
+        if torch.compiler.is_compiling():  # graphs want one batch size
+            return x + stochastic_depth(_scaled(branch(x), gamma), self.drop_path, 'row')
+        # Drawn on the CPU: how many images are left decides shapes.
+        kept = (torch.rand(len(x)) >= self.drop_path).nonzero()[:, 0]
+        scale = 1 / (1 - self.drop_path)
+        if len(kept) == len(x):
+            return torch.add(x, _scaled(branch(x), gamma), alpha=scale)
+        if len(kept) == 0:  # the parameters have a gradient (0) all the same, as distributed training demands
+            kept, scale = torch.zeros(1, dtype=torch.long), 0.0
+        kept = kept.to(x.device)
+        added = _scaled(branch(x[kept]), gamma)
+        dtype = torch.result_type(x, added)
+        return x.to(dtype).index_add(0, kept, added.to(dtype), alpha=scale)
+
+
+def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
+    return x if gamma is None else x * gamma

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 
 from detrove.ops.neighborhood_attention import neighborhood_attention, neighborhood_attention_reference
 
@@ -60,19 +59,6 @@ def neighborhood_contestants(side: int, heads: int, dilation: int, device: str) 
     ]
 
 
-def peak_cpu_bytes(contestant: OperatorContestant) -> int:
-    """Most memory that PyTorch had allocated on the CPU during a training step, above what it had before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        for _ in contestant.train_parts():
-            pass
-    used = peak = 0
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        used += event.nbytes()
-        peak = max(peak, used)
-    return peak
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a table for every case. Times on the CPU are CPU time, which other processes disturb least."""
     parser = argparse.ArgumentParser(prog='python -m detrove.benchmark.operators', description=__doc__)
@@ -83,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     for case in NEIGHBORHOODS:
         contestants = neighborhood_contestants(*case, args.device)
         results = measure(contestants, rounds=args.rounds, clock=time.process_time if is_cpu else time.perf_counter)
-        for contestant, result in zip(contestants, results, strict=True):
-            result.peak_bytes = peak_cpu_bytes(contestant) if is_cpu else result.peak_bytes
         print('\nneighborhood attention, {0} x {0}, {1} heads, dilation {2}\n'.format(*case))
         print(as_table(results), flush=True)
 

@@ -90,6 +90,12 @@ def convert_while_loading(module: nn.Module, state_dict: dict, prefix: str, *_) 
     state_dict.update(weights)
 
 
+def reads_official_layouts(model: nn.Module) -> bool:
+    """Whether `convert_while_loading` is a hook of this model."""
+    hooks = model._load_state_dict_pre_hooks.values()
+    return any(getattr(hook, 'hook', hook) is convert_while_loading for hook in hooks)
+
+
 def convert_file(src: str | Path, dst: str | Path, config: str | Path, *, allow_unsafe: bool = False) -> str:
     """Write the official checkpoint `src` in the layout of the model that `config` describes.
 

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from detrove.compat.safe_load import allow_mmengine_checkpoints
+
+from .pickled_arrays import read_pickled_arrays
 
 _SIZE_MISMATCH = re.compile(
     r'size mismatch for (\S+): copying a param with shape (.*?) from checkpoint, '
@@ -72,7 +75,10 @@ def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
         return load_file(path, device=str(map_location))
     allow_mmengine_checkpoints()
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=not allow_unsafe)
+        if path.endswith('.pkl') and not zipfile.is_zipfile(path):  # detectron2's
+            checkpoint = read_pickled_arrays(path, allow_unsafe=allow_unsafe)
+        else:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not allow_unsafe)
     except pickle.UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if 'global' in line.lower()), None)
         if reason is None:

@@ -1,7 +1,6 @@
 """`detrove ablate`: train several configs with several seeds and compare them in one table."""
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,6 +117,7 @@ def read_experiments(names: Sequence[str], train_args: Sequence[str], *, num_gpu
 
 def _experiment(name: str, path: Path, cfg, given: argparse.Namespace, train_args: Sequence[str], *, num_gpus: int):
     from detrove.engine.config_check import RUNNER_KEYS
+    from detrove.engine.config_file import flat_settings
 
     from .ablation_run import Experiment
 
@@ -145,7 +145,7 @@ def _experiment(name: str, path: Path, cfg, given: argparse.Namespace, train_arg
         config=path,
         unit=unit,
         length=cfg.train_cfg[f'max_{unit}s'],
-        settings=dict(_flat({**settings, 'options of train': options, 'processes': max(1, num_gpus)})),
+        settings=dict(flat_settings({**settings, 'options of train': options, 'processes': max(1, num_gpus)})),
         train_args=tuple(train_args),
         num_gpus=num_gpus,
         save_best=None if save_best == 'auto' else save_best,
@@ -172,20 +172,6 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f'configs of the same name, and in folders of the same name: {", ".join(map(str, paths))}')
     return names
-
-
-def _flat(value, key: str = ''):
-    """Yield dotted key and text of every setting; lists of plain values are one setting."""
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in value):
-        items = enumerate(value)
-    else:
-        text = repr(list(value) if isinstance(value, tuple) else value)
-        yield key, re.sub(r' at 0x[0-9a-f]+', '', text)  # where an object lies in memory
-        return
-    for name, item in items:
-        yield from _flat(item, f'{key}.{name}' if key else str(name))
 
 
 def _check_same_settings(runs: Sequence) -> None:

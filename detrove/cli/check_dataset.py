@@ -16,7 +16,7 @@ _EPILOG = """examples:
 Exit status: 0 when nothing would break training or evaluation, else 1. Warnings and notes do not count.
 """
 _SPLITS = ('train', 'val', 'test')
-_WIDTH_IN_FILES = 120
+WIDTH_IN_FILES = 120
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help='settings to change in the config')
     parser.add_argument('--splits', nargs='+', choices=_SPLITS, default=_SPLITS, metavar='SPLIT',
                         help='which of train, val and test (all three)')
-    parser.add_argument('--images', type=_number, default=500, metavar='all|N|none',
+    parser.add_argument('--images', type=number_of_images, default=500, metavar='all|N|none',
                         help='how many image files of each data set to read, drawn evenly (500); annotation files are '
                         'always read whole, and images that training and validation share looked for unless none')
     parser.add_argument('--json', action='store_true', help='print json, for programs')
@@ -62,12 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(as_json(report), indent=1))
     else:
-        width = None if sys.stdout.isatty() else _WIDTH_IN_FILES
+        width = None if sys.stdout.isatty() else WIDTH_IN_FILES
         print_report(report, Console(highlight=False, width=width))
     return int(report.number(Severity.ERROR) > 0)
 
 
-def _number(text: str) -> int | None:
+def number_of_images(text: str) -> int | None:
+    """The value of `--images`; None for all."""
     words = {'all': None, 'none': 0}
     if text not in words and not text.isdecimal():
         raise argparse.ArgumentTypeError(f'{text!r} is neither all, none nor a whole number')

@@ -27,6 +27,13 @@ def build_parser() -> argparse.ArgumentParser:
         'segmentation: x.pkl, or a folder for one PNG map per image',
     )
     parser.add_argument('--force', action='store_true', help='let --out replace an existing file')
+    parser.add_argument(
+        '--report',
+        nargs='?',
+        const='',
+        metavar='FILE',
+        help='also write a page about what the model finds, misses and confuses (WORK_DIR/report.html)',
+    )
     parser.add_argument('--show', action='store_true', help='show each image with its predictions in a window')
     parser.add_argument(
         '--show-dir',
@@ -50,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
+    from mmengine.dist import is_main_process
+
     from detrove.engine.config_check import check_config, load_config
     from detrove.engine.launchers import export_ranks
     from detrove.engine.runner import build_runner
@@ -70,13 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _use_test_time_augmentation(cfg)
 
     runner = build_runner(cfg)
+    collector = _collect_predictions(runner) if args.report is not None else None
     if args.out is not None:
         _write_predictions(runner, args.out)
     if args.fuse:
         from detrove.engine.hooks.fuse import FuseHook
 
         runner.register_hook(FuseHook(), priority='VERY_HIGH')
-    runner.test()
+    metrics = runner.test()
+    if collector is not None and is_main_process():
+        _write_report(runner, metrics, collector, args.report)
     return 0
 
 
@@ -175,3 +187,20 @@ def _write_predictions(runner, out: str):
         metrics.append(DumpResults(out_file_path=out))
     elif suffix:
         metrics.append(DumpDetResults(out_file_path=out))
+
+
+def _collect_predictions(runner):
+    from detrove.report.predictions import PredictionCollector
+    from detrove.report.segmentation import MapCollector
+
+    collector = MapCollector() if is_segmentation(runner.cfg) else PredictionCollector()
+    collector.dataset_meta = runner.test_dataloader.dataset.metainfo
+    runner.test_evaluator.metrics.append(collector)
+    return collector
+
+
+def _write_report(runner, metrics: dict, collector, out: str):
+    from detrove.report.report import report_of_test
+
+    file = Path(out) if out else Path(runner.work_dir) / 'report.html'
+    print(f'report: {report_of_test(runner, metrics, collector, file)}')

@@ -26,6 +26,21 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='scale the learning rate by total batch size / base_batch_size',
     )
+    parser.add_argument(
+        '--no-preflight',
+        action='store_true',
+        help='leave out the short checks before the first step (`detrove preflight` has all)',
+    )
+    parser.add_argument(
+        '--overfit',
+        type=_positive,
+        metavar='N',
+        help='train on N images, without augmentation, until they are known, or say what does not learn; in '
+        'WORK_DIR/overfit. Exit status 0 when they are known',
+    )
+    parser.add_argument(
+        '--overfit-steps', type=_positive, default=1000, metavar='N', help='steps of --overfit at most (1000)'
+    )
     return parser
 
 
@@ -47,10 +62,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.overfit:
+        from detrove.engine.overfit import prepare_overfit
+
+        prepare_overfit(cfg, args.overfit, steps=args.overfit_steps)
     check_config(cfg, mode='train')
 
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    if args.overfit:
+        from detrove.engine.hooks.overfit import OverfitHook
+
+        watcher = OverfitHook()
+        runner.register_hook(watcher)
+        runner.train()
+        return int(not watcher.evidence.known)
+    if not args.no_preflight:
+        from detrove.preflight import PreflightHook
+
+        runner.register_hook(PreflightHook())
+    runner.train()
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
 
 
 def _use_mixed_precision(cfg):

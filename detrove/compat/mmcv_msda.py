@@ -27,6 +27,8 @@ def patch_ms_deform_attn(module=None) -> bool:
     module = module or sys.modules.get('mmcv.ops.multi_scale_deform_attn')
     if module is None or not hasattr(module.ext_module, 'implementations'):
         return False
+    if module.multi_scale_deformable_attn_pytorch is not multi_scale_deformable_attn_pytorch:
+        module.mmcv_form = module.multi_scale_deformable_attn_pytorch  # kept for comparisons
     module.multi_scale_deformable_attn_pytorch = multi_scale_deformable_attn_pytorch
     module.MultiScaleDeformableAttnFunction = MultiScaleDeformableAttnFunction
     return True

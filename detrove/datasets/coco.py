@@ -1,27 +1,22 @@
 """COCO-format data sets in which class names decide."""
 
-import json
+import gc
 import logging
 import os
 import os.path as osp
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 
+import numpy as np
 from mmdet.datasets import BaseDetDataset, CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 
+from .annotation_cache import Records, cached_records
 from .categories import category_ids_of
-
-LAYOUT_HINT = (
-    'Expected layout: <data_root>/<ann_file> and <data_root>/<data_prefix["img"]>/<file_name>; see '
-    'data/README.md for each data set. tools/convert_dataset.py turns VOC and YOLO folders into it.'
-)
-FIELDS = dict(
-    images={'id', 'file_name', 'width', 'height'},
-    annotations={'image_id', 'category_id', 'bbox'},
-    categories={'id', 'name'},
-)
+from .coco_file import LAYOUT_HINT, CocoFile, read_coco_file
+from .json_bytes import from_json, to_json
 
 
 @DATASETS.register_module()
@@ -37,6 +32,12 @@ class CocoDetection(BaseDetDataset):
     ``filter_cfg=dict(filter_empty_gt=True)``; ``filter_cfg=dict(min_size=...)`` drops smaller images
     (training only).
 
+    What was read from a large file is kept in ``.detrove_cache`` beside it, in the user's cache folder where that
+    cannot be written, and read anew when the file, the options above or detrove's version change.
+
+    Args:
+        annotation_cache: where it is kept instead; False to keep nothing.
+
     Attributes:
         cat_ids (list[int]): category id in the file of each label.
 
@@ -47,172 +48,218 @@ class CocoDetection(BaseDetDataset):
 
     METAINFO: dict = {}
 
+    def __init__(self, *args, annotation_cache: bool | str = True, **kwargs):
+        self.annotation_cache = annotation_cache
+        self._records: Records | None = None
+        super().__init__(*args, **kwargs)
+
+    def full_init(self) -> None:
+        if self._fully_initialized:
+            return
+        if not self.serialize_data or self.proposal_file is not None or _changes_entries(type(self)):
+            super().full_init()
+            return
+        if self.annotation_cache and self.backend_args is None:
+            folder = self.annotation_cache if isinstance(self.annotation_cache, str) else None
+            self._records = cached_records(self.ann_file, self._cache_options(), self._build_records, folder=folder)
+        else:
+            self._records = Records.pack(*self._build_records())
+        if not hasattr(self, 'cat_ids'):  # not built here
+            self._adopt(self._records.header['facts'])
+        self.data_bytes, self.data_address = self._records.text, self._records.ends
+        self._fully_initialized = True
+
+    def get_data_info(self, idx: int) -> dict:
+        if not self._fully_initialized:
+            self.full_init()
+        data_info = super().get_data_info(idx) if self._records is None else self._decode_record(idx)
+        if self.return_classes:
+            data_info.update(text=self._metainfo['classes'], caption_prompt=self.caption_prompt, custom_entities=True)
+        return data_info
+
+    def _decode_record(self, idx: int) -> dict:
+        number = len(self.data_address)
+        if not -number <= idx < number:
+            raise IndexError(f'index {idx}, but {self.ann_file} has {number} images')
+        idx %= number
+        start = self.data_address[idx - 1] if idx else 0
+        return from_json(self.data_bytes[start : self.data_address[idx]].data) | dict(sample_idx=idx)
+
+    def image_sizes_hw(self) -> np.ndarray:
+        """Height and width of every image as the file has them, (N, 2) int64."""
+        if not self._fully_initialized:
+            self.full_init()
+        # `get_subset_` and its like change the entries: then those of the whole do not count.
+        if self._records is not None and self.data_address is self._records.ends:
+            return np.array(self._records.header['sizes_hw'], np.int64)
+        infos = map(self.get_data_info, range(len(self)))
+        return np.array([(info['height'], info['width']) for info in infos], np.int64).reshape(-1, 2)
+
+    def __getstate__(self) -> dict:
+        """Processes that are not forked map a cache file again instead of being sent its content."""
+        mapped = self._records is not None and self.__dict__.get('data_bytes') is self._records.text
+        return self.__dict__ | (dict(data_bytes=None) if mapped else {})
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if self.__dict__.get('data_bytes', ()) is None:
+            self.data_bytes = self._records.text
+
     def load_data_list(self) -> list[dict]:
-        content = self._read()
-        self.cat_ids, label_of = self._match_classes(content)
-        annotations = defaultdict(list)
-        for annotation in content.get('annotations', []):
-            annotations[annotation['image_id']].append(annotation)
-        unknown = annotations.keys() - {image['id'] for image in content['images']}
-        if unknown:
-            raise ValueError(
-                f'{self.ann_file}: annotations refer to {len(unknown)} image ids that "images" does not '
-                f'list, for example {sorted(unknown, key=str)[:3]}.'
-            )
-        degenerate = Counter()
-        data_list = [
-            self._parse(image, annotations[image['id']], label_of, degenerate) for image in content['images']
-        ]
-        if degenerate:
-            print_log(
-                f'{self.ann_file}: left out {degenerate.total()} boxes thinner than one pixel '
-                f'in {len(degenerate)} images.',
-                'current',
-                logging.WARNING,
-            )
-        self._check_images(data_list)
-        self._check_objects(data_list)
+        """All entries, as mmengine asks for them. A subclass may change them, and is then not cached."""
+        data_list = self._load()[1]
+        for data_info in data_list:
+            for instance in data_info['instances']:
+                if 'mask' in instance:
+                    instance['mask'] = from_json(to_json(instance['mask']))
         return data_list
 
-    def _read(self) -> dict:
+    def _build_records(self) -> tuple[dict, list[bytes]]:
+        with _without_garbage_collection():
+            facts, self.data_list = self._load()
+            self.data_list = self.filter_data()
+            if self._indices is not None:
+                self.data_list = self._get_unserialized_subset(self._indices)
+            texts = [to_json(data_info) for data_info in self.data_list]
+            sizes_hw = [(data_info['height'], data_info['width']) for data_info in self.data_list]
+            self.data_list = []
+        return dict(facts=facts, sizes_hw=sizes_hw), texts
+
+    def _cache_options(self) -> dict:
+        kind = type(self)
+        return dict(
+            dataset=f'{kind.__module__}.{kind.__qualname__}', classes=self._metainfo.get('classes'),
+            data_prefix=self.data_prefix, seg_map_suffix=self.seg_map_suffix, test_mode=self.test_mode,
+            filter_cfg=self.filter_cfg, indices=self._indices)
+
+    def _load(self) -> tuple[dict, list[dict]]:
+        """What is true of the file as a whole, fit for JSON, and its images. Masks may be JSON still."""
+        content = self._read()
+        cat_ids = self._match_classes(content)
+        objects, num_thin = self._instances(content, {cat_id: label for label, cat_id in enumerate(cat_ids)})
+        data_list = [self._data_info(image, objects.get(image['id'], [])) for image in content.images]
+        names = defaultdict(list)
+        for data_info in data_list:
+            folder, name = osp.split(data_info['img_path'])
+            names[folder].append(name)
+        masks = ['mask' in instance for data_info in data_list for instance in data_info['instances']]
+        facts = dict(cat_ids=cat_ids, classes=self._metainfo['classes'], thin=num_thin, files=dict(names),
+                     objects=len(masks), without_mask=len(masks) - sum(masks))
+        self._adopt(facts)
+        return facts, data_list
+
+    def _adopt(self, facts: dict) -> None:
+        """Take over, check and report what is true of the file as a whole."""
+        self.cat_ids = facts['cat_ids']
+        self._metainfo.setdefault('classes', tuple(facts['classes']))
+        if list(facts['classes']) == list(CocoDataset.METAINFO['classes']):
+            self._metainfo.setdefault('palette', CocoDataset.METAINFO['palette'])
+        num_boxes, num_images = facts['thin']
+        if num_boxes:
+            print_log(f'{self.ann_file}: left out {num_boxes} boxes thinner than one pixel in {num_images} images.',
+                      'current', logging.WARNING)
+        self._check_images(facts['files'])
+        self._check_objects(facts)
+
+    def _read(self) -> CocoFile:
         if self.backend_args is None and not osp.isfile(self.ann_file):
             raise FileNotFoundError(
                 f'No annotation file {osp.abspath(self.ann_file)} (ann_file of '
-                f'{type(self).__name__}, data_root={self.data_root!r}). {LAYOUT_HINT}'
-            )
-        with get_local_path(self.ann_file, backend_args=self.backend_args) as path, open(path, 'rb') as file:
-            try:
-                content = json.load(file)
-            except ValueError as error:
-                raise ValueError(f'{self.ann_file} is not COCO json: {error}. {LAYOUT_HINT}') from error
-        needed = ('images', 'categories') if self.test_mode else ('images', 'annotations', 'categories')
-        missing = [
-            key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)
-        ]
-        if missing:
-            found = (
-                f'the keys {list(content)[:8]}'
-                if isinstance(content, dict)
-                else f'a {type(content).__name__}'
-            )
-            raise ValueError(
-                f'{self.ann_file} is not COCO json: it holds {found}, but lacks the lists {missing}. '
-                f'{LAYOUT_HINT}'
-            )
-        if not content['images']:
-            raise ValueError(f'{self.ann_file} lists no images.')
-        for key, fields in FIELDS.items():
-            for entry in content.get(key, []):
-                if not fields <= entry.keys():
-                    raise ValueError(
-                        f'{self.ann_file}: an entry of "{key}" lacks {sorted(fields - entry.keys())}: '
-                        f'{str(entry)[:200]}'
-                    )
-        return content
+                f'{type(self).__name__}, data_root={self.data_root!r}). {LAYOUT_HINT}')
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
+            return read_coco_file(path, source=self.ann_file, needs_annotations=not self.test_mode)
 
-    def _match_classes(self, content: dict) -> tuple[list[int], dict[int, int]]:
-        """The category id of each label, and the label of each id. Sets the classes if none were given."""
-        in_file = [category['name'] for category in content['categories']]
+    def _match_classes(self, content: CocoFile) -> list[int]:
+        """The category id of each label. Sets the classes if none were given."""
         classes = self._metainfo.get('classes')
         if classes is None:
+            in_file = [category['name'] for category in content.categories]
             classes = self._metainfo['classes'] = tuple(dict.fromkeys(in_file))
         if isinstance(classes, str):
-            raise ValueError(
-                f'classes must be a tuple of names, got the string {classes!r}: write ({classes!r},)'
-            )
+            raise ValueError(f'classes must be a tuple of names, got the string {classes!r}: write ({classes!r},)')
         if len(set(classes)) != len(classes):
             raise ValueError(f'classes names a class twice: {classes}')
-        cat_ids = category_ids_of(content, classes, source=self.ann_file)
-        if list(classes) == list(CocoDataset.METAINFO['classes']):
-            self._metainfo.setdefault('palette', CocoDataset.METAINFO['palette'])
-
-        used = {annotation['category_id'] for annotation in content.get('annotations', [])}
-        unlisted = used - {category['id'] for category in content['categories']}
+        used = set(content.category_ids)
+        cat_ids = category_ids_of(
+            dict(categories=content.categories, annotations=[dict(category_id=i) for i in used]), classes,
+            source=self.ann_file)
+        unlisted = used - {category['id'] for category in content.categories}
         if unlisted:
             raise ValueError(
                 f'{self.ann_file}: annotations use category ids that "categories" does not list: '
-                f'{sorted(unlisted, key=str)[:5]}'
-            )
-        return cat_ids, {cat_id: label for label, cat_id in enumerate(cat_ids)}
+                f'{sorted(unlisted, key=str)[:5]}')
+        return cat_ids
 
-    def _parse(
-        self, image: dict, annotations: list[dict], label_of: dict[int, int], degenerate: Counter
-    ) -> dict:
-        width, height = image['width'], image['height']
-        instances = []
-        for annotation in annotations:
-            label = label_of.get(annotation['category_id'])
+    def _instances(self, content: CocoFile, label_of: dict[int, int]) -> tuple[dict, tuple[int, int]]:
+        """The objects of each image id; how many boxes were too thin, in how many images."""
+        size_of = {image['id']: (image['width'], image['height']) for image in content.images}
+        unknown = set(content.image_ids) - size_of.keys()
+        if unknown:
+            raise ValueError(
+                f'{self.ann_file}: annotations refer to {len(unknown)} image ids that "images" does not '
+                f'list, for example {sorted(unknown, key=str)[:3]}.')
+        if not content.image_ids:
+            return {}, (0, 0)
+        limits_wh = np.array([size_of[image_id] for image_id in content.image_ids])
+        boxes_xywh = np.array(content.boxes_xywh)
+        corners = np.maximum(boxes_xywh[:, :2], 0), np.minimum(boxes_xywh[:, :2] + boxes_xywh[:, 2:], limits_wh)
+        large = (corners[1] - corners[0] >= 1).all(1)
+        objects, thin = defaultdict(list), Counter()
+        for image_id, category_id, box_xyxy, is_large, ignored, mask in zip(
+                content.image_ids, content.category_ids, np.hstack(corners).tolist(), large.tolist(), content.ignored,
+                content.segmentations, strict=True):
+            label = label_of.get(category_id)
             if label is None:
                 continue
-            x, y, w, h = annotation['bbox']
-            x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
-            if not (x2 - x1 >= 1 and y2 - y1 >= 1):
-                degenerate[image['id']] += 1
+            if not is_large:
+                thin[image_id] += 1
                 continue
-            instance = dict(
-                bbox=[x1, y1, x2, y2],
-                bbox_label=label,
-                ignore_flag=int(bool(annotation.get('iscrowd') or annotation.get('ignore'))),
-            )
-            if annotation.get('segmentation'):
-                instance['mask'] = annotation['segmentation']
-            instances.append(instance)
+            instance = dict(bbox=box_xyxy, bbox_label=label, ignore_flag=int(ignored))
+            if mask is not None:
+                instance['mask'] = mask
+            objects[image_id].append(instance)
+        return objects, (thin.total(), len(thin))
 
+    def _data_info(self, image: dict, instances: list[dict]) -> dict:
         seg_folder = self.data_prefix.get('seg')
-        stem = osp.splitext(image['file_name'])[0]
-        data_info = dict(
+        seg_map = osp.splitext(image['file_name'])[0] + self.seg_map_suffix if seg_folder else None
+        return dict(
             img_path=osp.join(self.data_prefix.get('img', ''), image['file_name']),
             img_id=image['id'],
-            seg_map_path=osp.join(seg_folder, stem + self.seg_map_suffix) if seg_folder else None,
-            height=height,
-            width=width,
+            seg_map_path=osp.join(seg_folder, seg_map) if seg_folder else None,
+            height=image['height'],
+            width=image['width'],
             instances=instances,
         )
-        if self.return_classes:
-            data_info.update(
-                text=self._metainfo['classes'], caption_prompt=self.caption_prompt, custom_entities=True
-            )
-        return data_info
 
-    def _check_images(self, data_list: list[dict]) -> None:
+    def _check_images(self, files: dict[str, list[str]]) -> None:
         """One listing per folder rather than one look per file: quick on network file systems too."""
         if self.backend_args is not None:
             return
-        names = defaultdict(set)
-        for data_info in data_list:
-            folder, name = osp.split(data_info['img_path'])
-            names[folder].add(name)
         missing = []
-        for folder, wanted in names.items():
+        for folder, names in files.items():
             if not osp.isdir(folder or '.'):
                 raise FileNotFoundError(
-                    f'No image folder {osp.abspath(folder)}: {self.ann_file} lists {len(wanted)} '
-                    f'images in it (data_prefix={self.data_prefix}). {LAYOUT_HINT}'
-                )
-            missing += [osp.join(folder, name) for name in wanted.difference(os.listdir(folder or '.'))]
+                    f'No image folder {osp.abspath(folder)}: {self.ann_file} lists {len(set(names))} '
+                    f'images in it (data_prefix={self.data_prefix}). {LAYOUT_HINT}')
+            missing += [osp.join(folder, name) for name in set(names).difference(os.listdir(folder or '.'))]
         if missing:
             raise FileNotFoundError(
-                f'{len(missing)} of the {len(data_list)} images that {self.ann_file} lists are not '
-                f'there, for example {sorted(missing)[:3]} (data_prefix={self.data_prefix}). '
-                f'{LAYOUT_HINT}'
-            )
+                f'{len(missing)} of the {sum(map(len, files.values()))} images that {self.ann_file} lists are not '
+                f'there, for example {sorted(missing)[:3]} (data_prefix={self.data_prefix}). {LAYOUT_HINT}')
 
-    def _check_objects(self, data_list: list[dict]) -> None:
+    def _check_objects(self, facts: dict) -> None:
         if self.test_mode:
             return
-        instances = [instance for data_info in data_list for instance in data_info['instances']]
-        if not instances:
+        if not facts['objects']:
             raise ValueError(
                 f'{self.ann_file} has no object of the classes {list(self._metainfo["classes"])} to train '
-                f'on in its {len(data_list)} images.'
-            )
+                f'on in its {sum(map(len, facts["files"].values()))} images.')
         wants_masks = any(getattr(transform, 'with_mask', False) for transform in self.pipeline.transforms)
-        without = sum('mask' not in instance for instance in instances)
-        if wants_masks and without:
+        if wants_masks and facts['without_mask']:
             raise ValueError(
-                f'{self.ann_file}: the pipeline loads masks, but {without} of {len(instances)} objects have '
-                f'no "segmentation". Use a detection config, or annotate masks.'
-            )
+                f'{self.ann_file}: the pipeline loads masks, but {facts["without_mask"]} of {facts["objects"]} objects '
+                f'have no "segmentation". Use a detection config, or annotate masks.')
 
     def filter_data(self) -> list[dict]:
         if self.test_mode or not self.filter_cfg:
@@ -235,3 +282,21 @@ class CocoDetection(BaseDetDataset):
                 f'{self.ann_file}'
             )
         return kept
+
+
+def _changes_entries(kind: type) -> bool:
+    """Whether a subclass has a hand in what is loaded, so that neither the form nor the options of it are known."""
+    return any(getattr(kind, name) is not getattr(CocoDetection, name)
+               for name in ('load_data_list', 'filter_data', '_load', '_data_info', 'parse_data_info'))
+
+
+@contextmanager
+def _without_garbage_collection():
+    """Millions of new objects, none of them in a cycle: looking for cycles would take longer than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

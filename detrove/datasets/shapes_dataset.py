@@ -38,3 +38,13 @@ class ShapesSegDataset(BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         _draw_if_missing(self.data_root)
         return super().load_data_list()
+
+
+@SEG_DATASETS.register_module()
+class ShapesSegWithBackgroundDataset(ShapesSegDataset):
+    """The same maps with value 0 as a class, as Pascal VOC has it: what belongs to no shape is to be found too."""
+
+    METAINFO = dict(classes=('background', *CLASSES), palette=[(0, 0, 0), *PALETTE])
+
+    def __init__(self, reduce_zero_label: bool = False, **kwargs):
+        super().__init__(reduce_zero_label=reduce_zero_label, **kwargs)

@@ -103,14 +103,20 @@ def check_config(cfg: Config, *, mode: str) -> None:
     Raises:
         ValueError: With every problem found.
     """
-    scope = cfg.get('default_scope') or 'mmengine'
-    problems = list(_top_level_problems(cfg))
-    for path, section, registries in _sections(cfg, mode):
-        problems += _part_problems(section, path, registries, scope)
+    problems = list(config_problems(cfg, mode=mode))
     if not problems:  # what follows looks the types up
+        scope = cfg.get('default_scope') or 'mmengine'
         problems += data_problems(cfg, phases=_PHASES[mode], scope=scope)
     problems += path_problems(cfg)
     _raise(f'config {cfg.filename}', problems)
+
+
+def config_problems(cfg: Config, *, mode: str) -> Iterator[str]:
+    """Names, types and arguments that are unknown, without a look at files; arguments as for `check_config`."""
+    scope = cfg.get('default_scope') or 'mmengine'
+    yield from _top_level_problems(cfg)
+    for path, section, registries in _sections(cfg, mode):
+        yield from _part_problems(section, path, registries, scope)
 
 
 def _raise(where: str, problems: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,3 +107,17 @@ def walk_typed(node, path: str = ''):
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from walk_typed(value, f'{path}.{index}')
+
+
+def flat_settings(node, path: str = ''):
+    """Yield dotted key and text of every setting in a part of a config; a list of plain values is one setting."""
+    if isinstance(node, dict) and node:
+        items = node.items()
+    elif isinstance(node, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in node):
+        items = enumerate(node)
+    else:
+        text = repr(list(node) if isinstance(node, tuple) else node)
+        yield path, re.sub(r' at 0x[0-9a-f]+', '', text)  # where an object lies in memory
+        return
+    for key, item in items:
+        yield from flat_settings(item, f'{path}.{key}' if path else str(key))

@@ -41,7 +41,7 @@ def data_problems(cfg: Config, *, phases: Sequence[str], scope: str) -> Iterator
             dataset_class = find_registered(dataset['type'], ('DATASETS',), scope)
             problems = list(_file_problems(dataset, dataset_class, path))
             yield from problems
-            classes = None if problems else _class_names(dataset, dataset_class)
+            classes = None if problems else class_names(dataset, dataset_class)
             if classes is not None:
                 yield from _category_problems(dataset, dataset_class, path, classes)
                 yield from _head_problems(cfg.model, path, dataset_class, classes)
@@ -114,7 +114,8 @@ class _mapped:
         self.file.close()
 
 
-def _class_names(dataset: Mapping, dataset_class) -> list[str] | None:
+def class_names(dataset: Mapping, dataset_class) -> list[str] | None:
+    """Names of a data set's classes, by its settings, its type or its file; None where they cannot be told."""
     names = (dataset.get('metainfo') or {}).get('classes') or getattr(dataset_class, 'METAINFO', {}).get('classes')
     if isinstance(names, str):
         return [names]  # a tuple of one without its comma

@@ -8,11 +8,12 @@ from mmengine.device import is_cuda_available, is_mlu_available, is_musa_availab
 from mmengine.dist import is_distributed
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from detrove.checkpoints import load_weights, read_checkpoint
+from detrove.checkpoints import load_weights, match_classes, read_checkpoint
 
+from .compile import compile_parts
 from .launchers import export_ranks, join_processes_on_cpu
 from .schedule import resolve_fractions
 
@@ -29,13 +30,15 @@ def build_runner(cfg: Config) -> Runner:
 
 @RUNNERS.register_module()
 class DetroveRunner(Runner):
-    """mmengine's Runner with six changes.
+    """mmengine's Runner with eight changes.
 
     Several processes without a GPU talk through gloo. Checkpoints are read without running code from them,
     converted when they come from a paper's official repository, and what did not fit is reported in one list.
     A dataset without images is an error. Floats in `param_scheduler` are fractions of the training. Hooks with a
     method `on_exit` have it called however training or testing ends. With `channels_last=True` in the config
-    convolutions keep their maps channels last in memory, which CPUs and tensor cores compute faster.
+    convolutions keep their maps channels last in memory, which CPUs and tensor cores compute faster. Batches come
+    from data loading processes in one piece, where the config names no `collate_fn`. `compile` takes the parts of
+    a model and not its whole step, see `compile_parts`.
 
     With `partial_checkpoint_ok=False` in the config, as testing has it, a checkpoint that does not fill the
     model or was trained on other classes is an error.
@@ -81,11 +84,22 @@ class DetroveRunner(Runner):
                 model = revert_sync_batchnorm(model)
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def _maybe_compile(self, target: str) -> None:
+        # mmengine would compile the whole step, and again for each size of image and number of objects
+        options = self.cfg.get('compile')
+        if options is None or options is False:
+            return
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        parts = compile_parts(model, options)
+        self.logger.info(f'torch.compile takes {", ".join(parts)}: the first steps are slow')
+
     def build_param_scheduler(self, scheduler):
         return super().build_param_scheduler(resolve_fractions(scheduler, self.max_epochs, self.max_iters))
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, dict):
+            dataloader = type(dataloader)({'collate_fn': dict(type='one_piece_collate'), **dataloader})
         try:
             built = Runner.build_dataloader(dataloader, *args, **kwargs)
         except ValueError as error:
@@ -109,12 +123,23 @@ class DetroveRunner(Runner):
         )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         complete = strict or not self.cfg.get('partial_checkpoint_ok', True)
-        report = load_weights(model, checkpoint['state_dict'], source=filename, must_be_complete=complete)
+        # A checkpoint that continues this training, or is tested as it is, is taken as it is.
+        by_name = not (complete or self._resume)
+        classes = self._class_names() if by_name else None
+        weights, rows = match_classes(model, checkpoint, classes, self.cfg.get('model'))
+        report = load_weights(model, weights, source=filename, must_be_complete=complete)
         if complete:
             self._check_classes(checkpoint, filename)
         self._has_loaded = True
-        self.logger.info(str(report))
+        self.logger.info('\n'.join(map(str, filter(None, (report, rows)))))
         return checkpoint
+
+    def _class_names(self) -> list[str] | None:
+        """Classes of the data that the runner trains on, or else evaluates on."""
+        loops = (self._train_loop, self._val_loop, self._test_loop)
+        dataset = next((loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)), None)
+        names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        return [names] if isinstance(names, str) else None if names is None else list(names)
 
     def _check_classes(self, checkpoint: dict, filename: str) -> None:
         """The classes that a checkpoint was trained on, where it says so, must be those that are tested."""

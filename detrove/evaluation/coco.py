@@ -1,18 +1,21 @@
 """COCO average precision and recall of boxes and masks."""
 
 import contextlib
+import gc
 import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import METRICS
+from mmengine.dist import broadcast_object_list, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from detrove.datasets.categories import category_ids_of
 
 from .coco_format import compact_prediction, read_coco_json, to_coco_results
+from .coco_gather import gather_predictions
 
 STANDARD_MAX_DETS = 100
 AREAS = {
@@ -22,6 +25,18 @@ AREAS = {
     '_l': 'large',
 }  # suffix of the metric -> name; order of COCO's axis
 BACKENDS = ('auto', 'faster_coco_eval', 'pycocotools')
+
+
+@contextlib.contextmanager
+def _paused_collector():
+    """Python's collector would walk again and again over the dicts that both COCO tools need for each detection."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @METRICS.register_module()
@@ -43,7 +58,8 @@ class CocoEvaluation(BaseMetric):
         classwise: Also log one line per category.
         backend: `faster_coco_eval`, `pycocotools`, or `auto`: the former where it is installed. The numbers
             are equal.
-        collect_device: `cpu` or `gpu`, how results travel between processes.
+        collect_device: taken for mmengine's sake: results of several processes always travel between CPUs
+            (`coco_gather`).
         prefix: Put before the names of the results; `coco` when None.
 
     Raises:
@@ -92,6 +108,19 @@ class CocoEvaluation(BaseMetric):
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         self.results.extend(compact_prediction(sample) for sample in data_samples)
 
+    def evaluate(self, size: int) -> dict[str, float]:
+        """The metrics, on every rank. Images that samplers repeated count once."""
+        if get_world_size() == 1:
+            return super().evaluate(size)
+        results = gather_predictions(self.results)
+        metrics = [None]
+        if results is not None:
+            metrics = [{f'{self.prefix}/{name}': value for name, value in self.compute_metrics(results).items()}]
+        broadcast_object_list(metrics)
+        self.results.clear()
+        return metrics[0]
+
+    @_paused_collector()
     def compute_metrics(self, results: Sequence[dict]) -> dict[str, float]:
         logger = MMLogger.get_current_instance()
         image_ids = sorted({result['img_id'] for result in results})
@@ -135,7 +164,8 @@ class CocoEvaluation(BaseMetric):
         with contextlib.redirect_stdout(io.StringIO()):
             truth = _indexed(coco_class, self.ground_truth)
             if detections:
-                found = truth.loadRes([dict(one) for one in detections])
+                shared = len(self.metrics) > 1 and iou_type == 'bbox'  # loadRes writes into what it is given
+                found = truth.loadRes([dict(one) for one in detections] if shared else detections)
             else:
                 found = _indexed(coco_class, {**self.ground_truth, 'annotations': []})
             evaluator = evaluator_class(truth, found, iou_type)

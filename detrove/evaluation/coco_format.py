@@ -10,6 +10,8 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from detrove.datasets.json_bytes import from_json
+
 
 class CocoResultsWriter(BaseMetric):
     """Write predictions as a COCO result file: a json list of `{image_id, category_id, bbox, score}`.
@@ -57,7 +59,7 @@ def read_coco_json(ann_file: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'annotation file not found: {path.absolute()}')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = from_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f'{path} is not json: {error}') from error
     missing = {'images', 'annotations', 'categories'} - set(content if isinstance(content, dict) else ())

@@ -89,11 +89,11 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     """Bring every convolution of `model` into its inference form, in place, and return the model in eval mode.
 
     Modules with a `fuse()` method fold themselves (a block before the parts inside it); batch norms that follow a
-    convolution in other modules are folded by mmcv. Outputs stay the same up to rounding; training is no longer
-    possible.
+    convolution in other modules are folded by mmcv. Kernels, and with them all maps, lie channels last in memory, as
+    fast convolutions want them. Outputs stay the same up to rounding; training is no longer possible.
     """
     model.eval()
     for module in list(model.modules()):
         if hasattr(module, 'fuse'):
             module.fuse()
-    return fuse_conv_bn(model)
+    return fuse_conv_bn(model).to(memory_format=torch.channels_last)

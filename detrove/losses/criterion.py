@@ -1,6 +1,5 @@
 """The set criterion: class, L1 and GIoU loss of every query, whatever layer or branch it belongs to."""
 
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ class DETRCriterion(nn.Module):
     shapes do not depend on the number of objects, and an image without objects contributes to the class loss alone.
 
     Args:
-        loss_class: config of the class loss, `(logits, positive, quality) -> loss per logit`.
+        loss_class: config of the class loss, see `QueryFocalLoss.forward`.
         weight_class, weight_bbox, weight_giou: weights of the three losses.
         quality: what the class loss is told of a matched box: its 'iou' or its 'giou' with the object.
         iou_eps: added to the denominators of IoU and GIoU.
@@ -62,9 +61,8 @@ class DETRCriterion(nn.Module):
         quality = giou.detach()
         if self.quality == 'iou':
             quality, _ = paired_iou(boxes_xyxy.detach(), gt_boxes_xyxy, self.iou_eps)
-        positive = torch.zeros_like(logits).scatter_(-1, gt_labels[..., None], matched[..., None])
         l1 = (boxes_cxcywh - gt_boxes_cxcywh).abs().sum(-1)
         return dict(
-            loss_cls=self.loss_class(logits, positive, quality).sum(-1) * self.weight_class,
+            loss_cls=self.loss_class(logits, gt_labels, matched, quality) * self.weight_class,
             loss_bbox=l1 * matched * self.weight_bbox,
             loss_giou=(1 - giou) * matched * self.weight_giou)

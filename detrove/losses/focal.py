@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from .negatives import weighted_negatives
+
 
 @MODELS.register_module()
 class QueryFocalLoss(nn.Module):
@@ -19,14 +21,27 @@ class QueryFocalLoss(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def target(self, positive: Tensor, quality: Tensor) -> Tensor:
-        """What scores are to become, (..., Q, C); arguments as in `forward`."""
-        return positive
+    def target(self, quality: Tensor) -> Tensor:
+        """What the score of the matched class is to become; quality of boxes (...) -> (...)."""
+        return quality.new_ones(quality.shape)
 
-    def forward(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
-        """logits, positive (1 at the matched class, else 0) (..., Q, C); quality of boxes (..., Q) -> (..., Q, C)."""
-        target = self.target(positive, quality)
-        distance = (target - logits.sigmoid()).abs()
-        alpha = self.alpha * positive + (1 - self.alpha) * (1 - positive)
-        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
-        return alpha * distance ** self.gamma * entropy
+    def forward(self, logits: Tensor, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
+        """Loss of each query, summed over classes.
+
+        Args:
+            logits: (..., Q, C).
+            labels: (..., Q) int64, class of the matched object; any class where there is none.
+            matched: (..., Q), 1 for matched queries, else 0.
+            quality: (..., Q), overlap of the query's box with that of the object.
+
+        Returns:
+            (..., Q).
+        """
+        own = logits.gather(-1, labels[..., None])
+        target = self.target(quality)
+        distance = (target - own.squeeze(-1).sigmoid()).abs()
+        entropy = F.binary_cross_entropy_with_logits(own.squeeze(-1), target, reduction='none')
+        positive = self.alpha * distance**self.gamma * entropy
+        negatives = weighted_negatives(logits, self.gamma, True)
+        own_as_negative = weighted_negatives(own, self.gamma, True)
+        return (1 - self.alpha) * (negatives - matched * own_as_negative) + matched * positive

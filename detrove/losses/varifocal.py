@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from .negatives import weighted_negatives
+
 
 @MODELS.register_module()
 class QueryVarifocalLoss(nn.Module):
@@ -21,8 +23,10 @@ class QueryVarifocalLoss(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
-        """logits, positive (1 at the matched class, else 0) (..., Q, C); quality (..., Q): IoU -> loss (..., Q, C)."""
-        target = positive * quality[..., None]
-        weight = self.alpha * logits.detach().sigmoid() ** self.gamma * (1 - positive) + target
-        return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction='none')
+    def forward(self, logits: Tensor, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
+        """Loss of each query, summed over classes; arguments and result as `QueryFocalLoss.forward` has them."""
+        own = logits.gather(-1, labels[..., None])
+        positive = F.binary_cross_entropy_with_logits(own.squeeze(-1), quality, weight=quality, reduction='none')
+        negatives = weighted_negatives(logits, self.gamma, False)
+        own_as_negative = weighted_negatives(own, self.gamma, False)
+        return self.alpha * (negatives - matched * own_as_negative) + matched * positive

@@ -16,5 +16,5 @@ class QueryGIoUAwareFocalLoss(QueryFocalLoss):
         alpha, gamma: see `QueryFocalLoss`.
     """
 
-    def target(self, positive: Tensor, quality: Tensor) -> Tensor:
-        return positive * ((quality + 1) / 2)[..., None]
+    def target(self, quality: Tensor) -> Tensor:
+        return (quality + 1) / 2

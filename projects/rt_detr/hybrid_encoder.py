@@ -122,6 +122,8 @@ class HybridEncoder(BaseModule):
         return outs
 
     def _position(self, height: int, width: int, tokens: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # a cache that grows would be a reason to compile again
+            return sincos_position(height, width, self.embed_dims).to(tokens)
         key = (height, width, tokens.device, tokens.dtype)
         if key not in self._position_cache:
             # made outside inference mode, so that a later training step may use it

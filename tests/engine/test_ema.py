@@ -1,11 +1,14 @@
-"""mmdet's ExpMomentumEMA with `update_buffers=True` is the EMA of RT-DETR."""
+"""mmdet's ExpMomentumEMA, and our faster form of it, with `update_buffers=True` is the EMA of RT-DETR."""
 
 import copy
 import math
 
+import pytest
 import torch
 from mmdet.models.layers import ExpMomentumEMA
 from torch import nn
+
+from detrove.engine.ema import ForeachExpMomentumEMA
 
 DECAY, WARMUPS = 0.9999, 2000
 
@@ -50,3 +53,20 @@ def test_the_copied_first_step_hardly_matters():
     """Relative weight of the initial weights in the official average after n steps, which mmengine's lacks."""
     weight = math.prod(DECAY * (1 - math.exp(-step / WARMUPS)) for step in range(1, 21))
     assert weight < 1e-40
+
+
+@pytest.mark.parametrize(
+    'options', [dict(update_buffers=True), dict(update_buffers=False), dict(update_buffers=True, interval=3)]
+)
+def test_one_call_over_all_tensors_gives_the_same_bits(options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    slow = ExpMomentumEMA(model, momentum=0.01, gamma=20, **options)
+    fast = ForeachExpMomentumEMA(model, momentum=0.01, gamma=20, **options)
+    for _ in range(12):
+        for parameter in model.parameters():
+            parameter.data += torch.randn_like(parameter)
+        model(torch.randn(8, 3))
+        slow.update_parameters(model)
+        fast.update_parameters(model)
+        torch.testing.assert_close(fast.state_dict(), slow.state_dict(), rtol=0, atol=0)

@@ -81,7 +81,7 @@ def test_quality_told_to_the_class_loss(case, quality, monkeypatch):
     criterion = DETRCriterion(loss_class=dict(type='QueryFocalLoss'), quality=quality)
     told = []
     forward = criterion.loss_class.forward
-    monkeypatch.setattr(criterion.loss_class, 'forward', lambda *args: (told.append(args[2]), forward(*args))[1])
+    monkeypatch.setattr(criterion.loss_class, 'forward', lambda *args: (told.append(args[3]), forward(*args))[1])
     criterion(rows(logits), rows(boxes), rows(matched), targets)
     image, query = (rows(matched) >= 0).nonzero()[0].tolist()
     pair = rows(boxes)[image, query], targets.boxes_cxcywh[image, rows(matched)[image, query]]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 
 from detrove.assigners import HungarianMatcher
@@ -89,9 +90,10 @@ def test_one_copy_to_the_host(sets, targets, monkeypatch):
 def test_focal_loss_equals_torchvision():
     from torchvision.ops import sigmoid_focal_loss
     torch.manual_seed(0)
-    logits, positive = torch.randn(5, 7, CLASSES), (torch.rand(5, 7, CLASSES) > 0.8).float()
-    loss = MODELS.build(dict(type='QueryFocalLoss'))(logits, positive, torch.rand(5, 7))
-    torch.testing.assert_close(loss, sigmoid_focal_loss(logits, positive, alpha=0.25, gamma=2.0))
+    logits, labels, matched = torch.randn(5, 7, CLASSES), torch.randint(0, CLASSES, (5, 7)), (torch.rand(5, 7) > 0.5)
+    loss = MODELS.build(dict(type='QueryFocalLoss'))(logits, labels, matched.float(), torch.rand(5, 7))
+    positive = (F.one_hot(labels, CLASSES) * matched[..., None]).float()
+    torch.testing.assert_close(loss, sigmoid_focal_loss(logits, positive, alpha=0.25, gamma=2.0).sum(-1))
 
 
 def test_divisor_is_at_least_one():

@@ -17,3 +17,5 @@ optim_wrapper = dict(
         dict(match=r'^backbone\.', lr_mult=0.1),
         dict(match=r'norm|\.gn\.|query_embed|query_feat|level_embed', decay_mult=0.0),
     ]))
+
+model = dict(type='Mask2FormerDetector')  # MMDetection's, which also reads official checkpoints

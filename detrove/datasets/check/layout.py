@@ -12,6 +12,7 @@ _README = Path(__file__).resolve().parents[3] / 'data' / 'README.md'  # only a c
 _HEADINGS = {
     'ShapesDataset': 'shapes: the built-in sample data',
     'ShapesSegDataset': 'shapes: the built-in sample data',
+    'ShapesSegWithBackgroundDataset': 'shapes: the built-in sample data',
     'CocoPanopticDataset': 'COCO panoptic',
     'CocoSegDataset': 'COCO panoptic',
     'ADE20KDataset': 'ADE20K',

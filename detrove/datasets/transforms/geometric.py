@@ -53,7 +53,9 @@ class RandomZoomOut(BaseTransform):
         canvas_height, canvas_width, top, left = canvas
 
         def on_canvas(array: np.ndarray, fill: int) -> np.ndarray:
-            larger = np.full((canvas_height, canvas_width, *array.shape[2:]), fill, array.dtype)
+            larger = np.zeros((canvas_height, canvas_width, *array.shape[2:]), array.dtype)  # costs nothing
+            if fill:
+                larger[:] = fill
             larger[top : top + height, left : left + width] = array
             return larger
 

@@ -1,12 +1,14 @@
 """Colour augmentation."""
 
-import mmcv
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 from torchvision.transforms.v2 import functional
+
+RAMP = np.arange(256, dtype=np.uint8)[None]  # every grey value, as an image
 
 
 @TRANSFORMS.register_module()
@@ -63,21 +65,34 @@ class RandomPhotometricDistort(BaseTransform):
 def distort(
     image_bgr: np.ndarray, changes: dict[str, float], contrast_first: bool, order: np.ndarray | None
 ) -> np.ndarray:
-    """Applies given changes in SSD's sequence. image_bgr (H, W, 3) uint8; order permutes R, G, B."""
-    image = Image.fromarray(mmcv.bgr2rgb(image_bgr))
+    """Applies given changes in SSD's sequence. image_bgr (H, W, 3) uint8; order permutes R, G, B.
+
+    Brightness and contrast give equal values equal values, so that they are looked up in a table, which Pillow fills.
+    """
+    if not changes and order is None:
+        return image_bgr
+    image_rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
     sequence = ['brightness', 'contrast', 'saturation', 'hue']
     if not contrast_first:
         sequence = ['brightness', 'saturation', 'hue', 'contrast']
-    adjust = dict(
-        brightness=functional.adjust_brightness,
-        contrast=functional.adjust_contrast,
-        saturation=functional.adjust_saturation,
-        hue=functional.adjust_hue,
-    )
     for name in sequence:
-        if name in changes:
-            image = adjust[name](image, changes[name])
-    image_rgb = np.asarray(image)
+        if name not in changes:
+            continue
+        factor = changes[name]
+        if name == 'brightness':
+            image_rgb = cv2.LUT(image_rgb, np.asarray(functional.adjust_brightness(Image.fromarray(RAMP), factor))[0])
+        elif name == 'contrast':
+            image_rgb = cv2.LUT(image_rgb, _contrast_table(image_rgb, factor))
+        else:
+            adjust = functional.adjust_saturation if name == 'saturation' else functional.adjust_hue
+            image_rgb = np.asarray(adjust(Image.fromarray(image_rgb), factor))
     if order is not None:
         image_rgb = image_rgb[..., order]
     return np.ascontiguousarray(image_rgb[..., ::-1])
+
+
+def _contrast_table(image_rgb: np.ndarray, factor: float) -> np.ndarray:
+    """Each grey value moved away from the mean grey of the image, rounded as Pillow does. (256,) uint8."""
+    histogram = np.array(Image.fromarray(image_rgb).convert('L').histogram())
+    mean = int(histogram @ np.arange(256) / histogram.sum() + 0.5)
+    return np.asarray(Image.blend(Image.new('L', (256, 1), mean), Image.fromarray(RAMP), factor))[0]

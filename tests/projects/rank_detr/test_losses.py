@@ -59,33 +59,35 @@ def progress():
 @pytest.mark.parametrize('alpha, gamma', [(0.25, 2.0), (0.4, 1.5)])
 def test_class_loss_against_single_logits(alpha, gamma):
     logits, _ = make_predictions()
-    positive = torch.zeros_like(logits)
-    positive[0, 1, 2] = positive[0, 4, 0] = positive[1, 0, 3] = 1
+    labels = torch.randint(0, CLASSES, (2, QUERIES), generator=torch.Generator().manual_seed(1))
+    matched = torch.zeros(2, QUERIES, dtype=torch.float64)
+    matched[0, 1] = matched[0, 4] = matched[1, 0] = 1
     giou = torch.linspace(-1, 1, 2 * QUERIES, dtype=torch.float64).view(2, QUERIES)
-    loss = QueryGIoUAwareFocalLoss(alpha=alpha, gamma=gamma)(logits, positive, giou)
-    for place in torch.cartesian_prod(torch.arange(2), torch.arange(QUERIES), torch.arange(CLASSES)).tolist():
-        image, query, label = place
-        p, t = sigmoid(logits[image, query, label].item()), (giou[image, query].item() + 1) / 2
-        if positive[image, query, label]:
-            expected = alpha * abs(t - p) ** gamma * -(t * math.log(p) + (1 - t) * math.log(1 - p))
-        else:
-            expected = (1 - alpha) * p ** gamma * -math.log(1 - p)
-        assert loss[image, query, label].item() == pytest.approx(expected, rel=1e-9)
+    loss = QueryGIoUAwareFocalLoss(alpha=alpha, gamma=gamma)(logits, labels, matched, giou)
+    for image, query in torch.cartesian_prod(torch.arange(2), torch.arange(QUERIES)).tolist():
+        expected = 0
+        for label in range(CLASSES):
+            p, t = sigmoid(logits[image, query, label].item()), (giou[image, query].item() + 1) / 2
+            if matched[image, query] and labels[image, query] == label:
+                expected += alpha * abs(t - p) ** gamma * -(t * math.log(p) + (1 - t) * math.log(1 - p))
+            else:
+                expected += (1 - alpha) * p ** gamma * -math.log(1 - p)
+        assert loss[image, query].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_class_loss_of_a_perfect_prediction():
     """Least, and without gradient, where the score is the quality; a score of one is not asked for."""
-    giou = torch.tensor([0.5], dtype=torch.float64)
+    giou, one = torch.tensor([0.5], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     logits = torch.logit(torch.tensor([[0.75]], dtype=torch.float64)).requires_grad_()
-    loss = QueryGIoUAwareFocalLoss()(logits, torch.ones(1, 1, dtype=torch.float64), giou)
+    loss = QueryGIoUAwareFocalLoss()(logits, torch.zeros(1, dtype=torch.int64), one, giou)
     loss.sum().backward()
     assert loss.item() == pytest.approx(0, abs=1e-12) and logits.grad.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_class_loss_of_extreme_logits():
     logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], requires_grad=True)
-    positive = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    loss = QueryGIoUAwareFocalLoss()(logits, positive, torch.tensor([-1.0, 1.0]))
+    matched = torch.tensor([1.0, 0.0])
+    loss = QueryGIoUAwareFocalLoss()(logits, torch.zeros(2, dtype=torch.int64), matched, torch.tensor([-1.0, 1.0]))
     loss.sum().backward()
     assert loss.isfinite().all() and logits.grad.isfinite().all()
 
