@@ -13,6 +13,7 @@ TIMM = ['timm>=1.0.31']  # older ones lack maps of some networks
 TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM]
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
 SLURM = ['submitit>=1.5']
+DOCS = ['mkdocs-material>=9.5,<10']
 
 # Python runs the line of a .pth file at every start, also where detrove_boot was deleted by hand. From 3.15
 # on it calls what the .start file of the same name lists instead (PEP 829).
@@ -87,7 +88,8 @@ setup(
         'packaging',
     ],
     extras_require={
-        'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'timm': TIMM, 'all': [*TESTS, *EXPORT, *SLURM],
+        'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'timm': TIMM, 'docs': DOCS,
+        'all': [*TESTS, *EXPORT, *SLURM],
     },
     entry_points={'console_scripts': ['detrove=detrove.cli:main']},
     py_modules=['detrove_boot'],

@@ -1,10 +1,13 @@
 """What a notebook calls."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.structures import BaseDataElement
 from torch import nn
 
 from detrove.checkpoints import load_weights, read_checkpoint
@@ -66,7 +69,46 @@ def init_model(config: str | Path | Config, checkpoint: str | Path | None = None
     return revert_sync_batchnorm(model).to(device).eval()
 
 
+def inference(model: nn.Module, inputs: str | Path | np.ndarray | Iterable[str | Path | np.ndarray], *,
+              batch_size: int = 1, score_thr: float = 0.0, tile: int | None = None,
+              overlap: float = 0.2) -> list[BaseDataElement]:
+    """Run a model on images, with the test pipeline of its config.
+
+    Args:
+        model: As `init_model` returns it.
+        inputs: An image or several: files, folders, patterns such as `images/*.jpg`, or arrays (H, W, 3) in BGR, 0 to
+            255, as `cv2.imread` returns them.
+        batch_size: How many the model gets at once.
+        score_thr: Detections with lower scores are dropped, 0 to 1.
+        tile, overlap: Detect in overlapping squares of `tile` pixels and merge the boxes, for large images of small
+            objects; neighbours have at least this share of their side in common.
+
+    Returns:
+        A `DetDataSample` (mmdet) or `SegDataSample` (mmseg) of each image, on the CPU. Files are in the order of
+        `inputs`, sorted within a folder; `img_path` tells them apart. Boxes are xyxy in pixels of the original image.
+
+    Raises:
+        FileNotFoundError: if an input is nowhere or holds no images.
+        ValueError: if a file is no image, or an array has another shape.
+    """
+    from detrove.inference import find_images, predict_images
+
+    single = isinstance(inputs, (str, Path, np.ndarray))
+    images = []
+    for given in [inputs] if single else inputs:
+        images += [given] if isinstance(given, np.ndarray) else [image.path for image in find_images([given])]
+    return list(predict_images(model, images, batch_size=batch_size, score_thr=score_thr, tile=tile,
+                               overlap=overlap))
+
+
 def _classes_of(config: Config) -> dict:
-    """Class names as the config's training set states them."""
+    """Class names and colours as the training set states them, in the config or as its class does."""
     dataset = config.get('train_dataloader', {}).get('dataset', {})
-    return dict(dataset.get('metainfo') or {})
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(config.get('default_scope', 'mmdet')) as registry:
+            kind = registry.get(kind)
+    stated = dict(dataset.get('metainfo') or {})
+    return stated if 'classes' in stated else {**getattr(kind, 'METAINFO', {}), **stated}

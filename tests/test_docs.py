@@ -1,10 +1,14 @@
 """What the documentation names exists, and its commands and figures stand in one place."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+
+from detrove.cli import COMMANDS
+from detrove.cli import main as detrove
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ('*.md', 'data/*.md', 'docs/**/*.md', 'projects/**/*.md', 'tests/**/*.md')
@@ -90,3 +94,48 @@ def test_tables_agree_with_the_metafile(metafile):
                     assert any(re.match(rf'\[?{value}\b', cell) for cell in row), row
             if 'Parameters' in model:
                 assert f'{model["Parameters"] / 1e6:.1f} M' in row
+
+
+def commands(file):
+    """The commands of detrove in the bash blocks of a document, with the words that follow."""
+    blocks = (content for language, content in FENCE.findall(file.read_text(encoding='utf-8')) if language == 'bash')
+    for line in '\n'.join(blocks).replace('\\\n', ' ').splitlines():
+        words = shlex.split(line, comments=True)
+        for place, word in enumerate(words):
+            if word == 'detrove' and place + 1 < len(words) and not words[place + 1].startswith('-'):
+                yield words[place + 1], words[place + 2 :]
+            elif re.fullmatch(r'(\./)?tools/\w+\.py', word):
+                yield Path(word).stem.replace('_', '-'), words[place + 1 :]
+
+
+@pytest.fixture(scope='module')
+def help_of():
+    """The help of a command, asked for once."""
+    known = {}
+
+    def ask(command, capsys):
+        if command not in known:
+            assert detrove([command, '--help']) == 0
+            known[command] = capsys.readouterr().out
+        return known[command]
+
+    return ask
+
+
+@every_document
+def test_commands_have_the_options_that_documents_use(file, help_of, capsys):
+    for command, words in commands(file):
+        assert command in COMMANDS, f'no command {command}'
+        options = {word.partition('=')[0] for word in words if word.startswith('--')}
+        shown = help_of(command, capsys)
+        known = set(re.findall(r'--[\w-]+', shown))
+        assert sorted(options - known) == [], f'options that {command} does not have'
+
+
+def test_site_has_every_page_of_docs_and_projects():
+    text = (ROOT / 'mkdocs.yml').read_text(encoding='utf-8')
+    listed = re.findall(r'^ +- [^\n]*: (\S+\.md)$', text, re.MULTILINE)
+    pages = {file.relative_to(ROOT).as_posix() for place in ('docs/*.md', 'projects/*/README.md')
+             for file in ROOT.glob(place)}
+    assert sorted(pages - set(listed)) == []
+    assert [name for name in listed if not (ROOT / name).is_file()] == []

@@ -12,6 +12,7 @@ from .errors import DEBUG_FLAG, run_reporting_errors
 COMMANDS = {
     'train': ('detrove.cli.train', 'train a detector or a segmentor from a config file'),
     'test': ('detrove.cli.test', 'evaluate a checkpoint, or write its predictions'),
+    'infer': ('detrove.cli.infer', 'run a trained model on images, folders and patterns'),
     'report': ('detrove.cli.report', 'write a page about trained models: what they find, miss and confuse'),
     'ablate': ('detrove.cli.ablate', 'compare configs, each trained with several seeds, in one table'),
     'convert-checkpoint': (
@@ -22,6 +23,7 @@ COMMANDS = {
     'check-dataset': ('detrove.cli.check_dataset', 'say what is missing or malformed in the data of a config'),
     'preflight': ('detrove.cli.preflight', 'say what would break or spoil a training, before it starts'),
     'browse-dataset': ('detrove.cli.browse_dataset', 'show what training gets: images beside their originals'),
+    'list-models': ('detrove.cli.list_models', 'list the models that have a config, with their figures'),
     'benchmark': ('detrove.cli.benchmark', 'measure models side by side: time, memory, operations'),
     'doctor': (
         'detrove.doctor',

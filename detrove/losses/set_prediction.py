@@ -71,8 +71,7 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
     """
     sets = sorted(sets, key=lambda part: part.matched_gt is not None)  # those to be matched first
     sizes = [part.logits.shape[0] * part.logits.shape[2] for part in sets]
-    logits = torch.cat([_rows(part.logits) for part in sets], 1)
-    boxes = torch.cat([_rows(part.boxes_cxcywh) for part in sets], 1)
+    logits, boxes = _rows([part.logits for part in sets]), _rows([part.boxes_cxcywh for part in sets])
     class_agnostic = None
     if any(part.class_agnostic for part in sets):
         flags = [torch.full((size,), part.class_agnostic) for part, size in zip(sets, sizes, strict=True)]
@@ -132,6 +131,6 @@ def _mask_losses(part: PredictionSet, matched: Tensor, targets: BatchTargets, nu
             for name, layers in values.items() for prefix, layer in zip(part.loss_names, layers, strict=True)}
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(L, B, Q, D) -> (B, L * Q, D)."""
-    return x.transpose(0, 1).flatten(1, 2)
+def _rows(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors (L, B, Q, D) -> (B, sum of L * Q, D), layer after layer, in one copy."""
+    return torch.cat([layer for part in parts for layer in part], dim=1)

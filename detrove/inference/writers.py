@@ -1,0 +1,205 @@
+"""Results as files: drawings, label maps, COCO, YOLO and CSV."""
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from .drawing import Drawer, label_map_of
+
+
+class Writer(ABC):
+    """Writes the results of one image after the other.
+
+    Args:
+        out: Folder that all formats share.
+        dataset_meta: `classes`, and `palette` where known.
+    """
+
+    target: str  # what it writes inside `out`
+
+    def __init__(self, out: Path, dataset_meta: dict):
+        self.path = out / self.target
+        self.dataset_meta = dataset_meta
+
+    @abstractmethod
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        """Write the results of an image; `name` is that of its file, with `/` where it lay in a sub-folder."""
+
+    def close(self) -> None:  # noqa: B027  most have nothing left to do
+        """Write what has to wait for the last image."""
+
+    def file(self, name: str, suffix: str) -> Path:
+        """A file for one image below `path`, its folder made."""
+        file = (self.path / name).with_suffix(suffix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+
+class DrawWriter(Writer):
+    """`draw/`: images with their results on them, in the image's format where OpenCV writes it, as PNG otherwise."""
+
+    target = 'draw'
+
+    def __init__(self, out: Path, dataset_meta: dict):
+        super().__init__(out, dataset_meta)
+        self.draw = Drawer(dataset_meta)
+
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        suffix = Path(name).suffix.lower()
+        file = self.file(name, suffix if suffix in ('.jpg', '.jpeg', '.png', '.bmp', '.webp') else '.png')
+        _write_image(file, self.draw(image_bgr, sample))
+
+
+class MapWriter(Writer):
+    """`map/`: the class index of each pixel as PNG, 8 bits, 16 where there are more than 256 classes."""
+
+    target = 'map'
+
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        if 'pred_sem_seg' not in sample:
+            raise ValueError('--format map writes the maps of semantic segmentors, and this model predicts none')
+        labels = label_map_of(sample)
+        kind = np.uint8 if len(self.dataset_meta.get('classes', ())) <= 256 else np.uint16
+        _write_image(self.file(name, '.png'), labels.astype(kind))
+
+
+class CocoWriter(Writer):
+    """`coco.json`: `images`, `categories` and, under `annotations`, the detections with their scores.
+
+    Labelling tools read it as annotations. Ids start at 1; `category_id` counts the classes in the model's order.
+    """
+
+    target = 'coco.json'
+
+    def __init__(self, out: Path, dataset_meta: dict):
+        super().__init__(out, dataset_meta)
+        self.images, self.annotations = [], []
+
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        from detrove.evaluation.coco_format import compact_prediction, to_coco_results
+
+        height, width = image_bgr.shape[:2]
+        instances = instances_of(sample, 'coco')
+        image_id = len(self.images) + 1
+        self.images.append(dict(id=image_id, file_name=name, width=width, height=height))
+        prediction = compact_prediction(dict(pred_instances=instances, img_id=image_id))
+        category_ids = range(1, len(class_names(self.dataset_meta, instances)) + 1)
+        for result in to_coco_results([prediction], category_ids):
+            area = result['bbox'][2] * result['bbox'][3]
+            self.annotations.append(dict(id=len(self.annotations) + 1, iscrowd=0, area=area, **result))
+
+    def close(self) -> None:
+        highest = max((annotation['category_id'] for annotation in self.annotations), default=0)
+        names = [*self.dataset_meta.get('classes', ())]
+        names += [str(label) for label in range(len(names), highest)]
+        categories = [dict(id=index, name=name) for index, name in enumerate(names, start=1)]
+        content = dict(images=self.images, annotations=self.annotations, categories=categories)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(content), encoding='utf-8')
+
+
+class YoloWriter(Writer):
+    """`yolo/`: a text file for each image with lines `class cx cy width height score`, relative to the image's size."""
+
+    target = 'yolo'
+
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        height, width = image_bgr.shape[:2]
+        lines = []
+        for label, score, (left, top, right, bottom) in _rows(instances_of(sample, 'yolo')):
+            box = ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width,
+                   (bottom - top) / height)
+            lines.append(f'{label} ' + ' '.join(f'{value:.6f}' for value in (*box, score)))
+        self.file(name, '.txt').write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+
+    def close(self) -> None:
+        names = self.dataset_meta.get('classes', ())
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / 'classes.names').write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
+
+
+class CsvWriter(Writer):
+    """`detections.csv`: a line for each detection; corners in pixels of the original image."""
+
+    target = 'detections.csv'
+
+    def __init__(self, out: Path, dataset_meta: dict):
+        super().__init__(out, dataset_meta)
+        self.stream = None
+
+    def add(self, name: str, image_bgr: np.ndarray, sample: BaseDataElement) -> None:
+        instances = instances_of(sample, 'csv')
+        names = class_names(self.dataset_meta, instances)
+        self._open()
+        for label, score, box in _rows(instances):
+            corners = [f'{value:.2f}' for value in box]
+            csv.writer(self.stream).writerow([name, label, names[label], f'{score:.6f}', *corners])
+
+    def close(self) -> None:
+        self._open()
+        self.stream.close()
+
+    def _open(self) -> None:
+        if self.stream is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.stream = self.path.open('w', newline='', encoding='utf-8')
+            csv.writer(self.stream).writerow(['image', 'label', 'class', 'score', 'x1', 'y1', 'x2', 'y2'])
+
+
+WRITERS = {'draw': DrawWriter, 'map': MapWriter, 'coco': CocoWriter, 'yolo': YoloWriter, 'csv': CsvWriter}
+
+
+def make_writers(formats: Sequence[str], out: Path, dataset_meta: dict, *, overwrite: bool) -> list[Writer]:
+    """A writer for each format.
+
+    Raises:
+        ValueError: For an unknown format.
+        FileExistsError: If one of them would write where something is, and `overwrite` is off.
+    """
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown or not formats:
+        raise ValueError(f'format {", ".join(unknown) or "(none)"}: choose from {", ".join(WRITERS)}')
+    writers = [WRITERS[name](out, dataset_meta) for name in dict.fromkeys(formats)]
+    there = [str(writer.path) for writer in writers if _holds_something(writer.path)]
+    if there and not overwrite:
+        raise FileExistsError(f'{", ".join(there)}: there is something already. Choose another folder (--out), or pass '
+                              '--overwrite to replace what has the same name.')
+    return writers
+
+
+def instances_of(sample: BaseDataElement, format: str):
+    """The detections of a sample.
+
+    Raises:
+        ValueError: If it has none, as those of segmentors.
+    """
+    if 'pred_instances' not in sample:
+        raise ValueError(f'--format {format} writes detections, and this model predicts none. Use draw'
+                         + (' or map' if 'pred_sem_seg' in sample else ''))
+    return sample.pred_instances
+
+
+def class_names(dataset_meta: dict, instances) -> list[str]:
+    """Names by label; numbers for labels without one."""
+    highest = int(instances.labels.max()) + 1 if len(instances) else 0
+    names = list(dataset_meta.get('classes', ()))
+    return names + [str(label) for label in range(len(names), highest)]
+
+
+def _rows(instances):
+    return zip(instances.labels.tolist(), instances.scores.tolist(), instances.bboxes.tolist(), strict=True)
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _write_image(file: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(file), image):
+        raise OSError(0, 'OpenCV could not write it', str(file))
