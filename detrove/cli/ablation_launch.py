@@ -76,8 +76,13 @@ def train_here(runs: Sequence[Run], *, after_run: Callable[[Mapping[Run, str]], 
             except (TrainingFailed, TrainedElsewhere) as error:
                 problems[run] = str(error)
                 _say(f'{where}: no result: {error}')
-            after_run(problems)
-    return problems
+            after_run(_unsolved(problems))
+    return _unsolved(problems)
+
+
+def _unsolved(problems: dict[Run, str]) -> dict[Run, str]:
+    """Without runs that another process has finished since."""
+    return {run: why for run, why in problems.items() if not run.is_finished}
 
 
 def train_on_slurm(

@@ -190,6 +190,20 @@ def test_a_run_that_another_process_trains_is_left_alone(ablate, capsys):
     assert 'base, seed 0: another process is at work on it' in capsys.readouterr().err
 
 
+def test_a_run_that_another_process_finishes_meanwhile_is_in_the_table(ablate, monkeypatch, capsys):
+    train = ablation_launch.train
+
+    def train_second(run, **options):
+        train(run, **options)
+        if (run.experiment.name, run.seed) == ('base', 0):
+            raise ablation_run.TrainedElsewhere('another process is at work on it')
+
+    monkeypatch.setattr(ablation_launch, 'train', train_second)
+    assert ablate() == 0
+    assert table()['base']['n'] == '2' and 'Not in the table' not in Path('work/table.md').read_text()
+    assert 'no result: base' not in capsys.readouterr().err
+
+
 def test_a_training_left_behind_keeps_the_lock(tmp_path):
     with ablation_run.exclusive(tmp_path / 'lock') as lock:
         child = subprocess.Popen([sys.executable, '-Ic', 'input()'], stdin=subprocess.PIPE, pass_fds=(lock,))
