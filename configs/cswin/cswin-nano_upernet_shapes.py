@@ -1,5 +1,6 @@
-# A small UPerNet with a small CSWin for the label maps of the built-in sample data, from scratch, on one CPU core. Not
-# trained to its end yet: after 1000 of the 1500 steps (seed 0) mIoU was 14.9; background everywhere gives 11.8.
+# A small UPerNet with a small CSWin for the label maps of the built-in sample data, from scratch, on one CPU core. It
+# shows the set-up and does not learn enough yet: 4000 steps (train_cfg.max_iters=4000, seed 0, 12 minutes) gave mIoU
+# 16.7, where background everywhere gives 11.8; of the shapes it tells circles and rings apart, and no others.
 _base_ = [
     '../_base_/models/upernet.py',
     '../_base_/datasets/shapes_semantic_128.py',
