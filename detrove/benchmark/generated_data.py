@@ -13,6 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DATASETS
 
 from .contestant import Contestant
+from .data_made import make_photographs
 from .mm_models import count_classes
 
 SIZE_HW = (480, 640)  # most photographs of COCO
@@ -30,13 +31,9 @@ class GeneratedPhotographs(BaseDataset):
     def load_data_list(self) -> list[dict]:
         rng = np.random.default_rng(0)
         height, width = SIZE_HW
-        # smooth areas with some grain, as photographs have them: noise alone makes JPEG slow
-        coarse = rng.integers(0, 256, (height // 32, width // 32, 3), dtype=np.uint8)
-        photograph = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-        photograph = (photograph + rng.integers(-12, 12, photograph.shape)).clip(0, 255).astype(np.uint8)
+        (photograph,) = make_photographs(Path(self._folder.name), [SIZE_HW])
         classes = np.kron(rng.integers(0, self.num_classes, (height // 32, width // 32)), np.ones((32, 32)))
-        image, seg_map = (str(Path(self._folder.name, name)) for name in ('image.jpg', 'classes.png'))
-        cv2.imwrite(image, photograph)
+        image, seg_map = str(photograph), str(Path(self._folder.name, 'classes.png'))
         cv2.imwrite(seg_map, classes.astype(np.uint8))
         entries = []
         for index in range(32):

@@ -6,22 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-_ALLOWED = {
-    ('collections', 'OrderedDict'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    ('_codecs', 'encode'),
-    *((f'numpy.{core}.multiarray', name) for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Finds nothing that runs code."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f'it has the global {module}.{name}.')
-        return super().find_class(module, name)
+from .restricted_pickle import RestrictedUnpickler
 
 
 def read_pickled_arrays(path: str | Path, *, allow_unsafe: bool = False) -> dict:
@@ -36,7 +21,7 @@ def read_pickled_arrays(path: str | Path, *, allow_unsafe: bool = False) -> dict
             numpy arrays.
     """
     with open(path, 'rb') as file:
-        unpickler = pickle.Unpickler if allow_unsafe else _ArrayUnpickler
+        unpickler = pickle.Unpickler if allow_unsafe else RestrictedUnpickler
         return _as_tensors(unpickler(file, encoding='latin1').load())  # as detectron2 opens them
 
 

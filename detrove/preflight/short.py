@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from detrove.datasets.check.capacity import check_capacity
 from detrove.datasets.check.finding import Finding, Severity, error, examples_of, warning
 from detrove.datasets.check.source import DataSource, find_sources
+from detrove.datasets.wrappers import innermost_datasets
 
 from .lines import line_of
 from .schedule import check_schedule
@@ -52,7 +53,7 @@ def _findings(runner) -> Iterator[Finding]:
         split = source.splits[0]
         loop = runner.train_loop if split == 'train' else runner.val_loop
         alone = sum(one.splits[0] == split for one in sources) == 1
-        inner = list(_innermost(loop.dataloader.dataset)) if loop is not None else []
+        inner = list(innermost_datasets(loop.dataloader.dataset)) if loop is not None else []
         if not alone or len(inner) != 1:
             continue
         looked_at[split] = inner[0]
@@ -96,11 +97,3 @@ def _infos(dataset) -> Iterator[tuple[dict, bool]]:
         yield dataset.get_data_info(index), index == len(dataset) - 1
         if time.monotonic() > end:
             return
-
-
-def _innermost(dataset) -> Iterator:
-    inner = [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else ())]
-    for one in inner:
-        yield from _innermost(one)
-    if not inner and hasattr(dataset, 'get_data_info'):
-        yield dataset

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from detrove.engine.visualizer import draw_label_map
+
 from .error_types import KINDS, ErrorTypes
 from .matching import Matches
 from .objects import Detections, Truth
@@ -85,12 +87,8 @@ def draw_detections(image_rgb: np.ndarray, truth: Truth, detections: Detections,
 
 def draw_map(image_rgb: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """A map of classes over its image; pixels of no class stay as they are."""
-    colours = np.array([*palette[:255]], dtype=np.float64)
     labels = cv2.resize(labels, image_rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    known = labels < len(colours)
-    drawn = image_rgb.astype(np.float64)
-    drawn[known] = 0.4 * drawn[known] + 0.6 * colours[labels[known]]
-    return fit_width(drawn.astype(np.uint8))[0]
+    return fit_width(draw_label_map(image_rgb, labels, palette[:255]))[0]
 
 
 def read_image(path: str) -> np.ndarray | None:

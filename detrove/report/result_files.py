@@ -9,24 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .test_set import TestSet
+from detrove.checkpoints.restricted_pickle import ARRAYS, RestrictedUnpickler
 
-# what mmdet's dump of predictions refers to; a pickle can call anything else that it names
-_ALLOWED = {
-    ('collections', 'OrderedDict'),
-    ('torch._utils', '_rebuild_tensor_v2'),
-    ('torch', 'device'),
-    ('torch', 'Size'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    ('numpy._core.multiarray', '_reconstruct'),
-    ('numpy._core.multiarray', 'scalar'),
-    ('numpy.core.multiarray', '_reconstruct'),
-    ('numpy.core.multiarray', 'scalar'),
-    ('numpy._core.numeric', '_frombuffer'),
-    ('numpy.core.numeric', '_frombuffer'),
-    ('_codecs', 'encode'),
-}
+from .test_set import TestSet
 
 
 def read_results(file: Path, test_set: TestSet) -> list[dict]:
@@ -101,14 +86,20 @@ def _unpickle(file: Path) -> list:
     return content
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads tensors and arrays and runs nothing that the file asks for."""
+class _Unpickler(RestrictedUnpickler):
+    """Reads tensors too, as mmdet's dump of predictions holds them."""
 
-    def find_class(self, module, name):
+    allowed = ARRAYS | {
+        ('torch._utils', '_rebuild_tensor_v2'),
+        ('torch', 'device'),
+        ('torch', 'Size'),
+        ('numpy._core.numeric', '_frombuffer'),
+        ('numpy.core.numeric', '_frombuffer'),
+    }
+
+    def find_class(self, module: str, name: str):
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             return _load_storage
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which predictions do not need')
         return super().find_class(module, name)
 
 

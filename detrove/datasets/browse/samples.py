@@ -14,6 +14,8 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 
+from detrove.datasets.wrappers import innermost_datasets
+
 _SMALL = 480  # pixels; smaller images are enlarged, so that names can be read
 
 
@@ -58,7 +60,7 @@ def draw_samples(
         ValueError: If the config has no data set for the split, or its pipeline packs no sample.
     """
     dataset = _build(cfg, split)
-    inner = innermost(dataset)
+    inner = next(innermost_datasets(dataset), dataset)
     visualizer = _visualizer(cfg, inner.metainfo)
     load_only = _loading(inner)
     _seed(seed)
@@ -76,16 +78,6 @@ def draw_samples(
         sizes = [tuple(packed['inputs'].shape[-1:-3:-1]) for packed in (before, after)]
         remark = '' if same else f'the pipeline gave up this image and took {Path(path).name}'
         yield Picture(Path(before['data_samples'].metainfo.get('img_path', stem)).name, *files, *counts, *sizes, remark)
-
-
-def innermost(dataset):
-    """The data set inside wrappers; the first of several."""
-    while not hasattr(dataset, 'data_prefix'):
-        inner = getattr(dataset, 'dataset', None) or next(iter(getattr(dataset, 'datasets', ())), None)
-        if inner is None:
-            break
-        dataset = inner
-    return dataset
 
 
 def _build(cfg: Config, split: str):
