@@ -103,9 +103,15 @@ def commands(file):
         words = shlex.split(line, comments=True)
         for place, word in enumerate(words):
             if word == 'detrove' and place + 1 < len(words) and not words[place + 1].startswith('-'):
-                yield words[place + 1], words[place + 2 :]
+                command, rest = words[place + 1], words[place + 2 :]
             elif re.fullmatch(r'(\./)?tools/\w+\.py', word):
-                yield Path(word).stem.replace('_', '-'), words[place + 1 :]
+                command, rest = Path(word).stem.replace('_', '-'), words[place + 1 :]
+            else:
+                continue
+            own, passed_on = (rest[: rest.index('--')], rest[rest.index('--') + 1 :]) if '--' in rest else (rest, [])
+            yield command, own
+            if passed_on:  # `ablate ... -- words` hands the words to train
+                yield 'train', passed_on
 
 
 @pytest.fixture(scope='module')
