@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .run_options import CfgOptions
+from .run_options import CfgOptions, positive
 
 _EPILOG = """examples:
   detrove browse-dataset my_config.py
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
                         help='settings to change in the config')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='which data set (train)')
-    parser.add_argument('--number', type=_positive, default=48, metavar='N',
+    parser.add_argument('--number', type=positive, default=48, metavar='N',
                         help='how many images, taken evenly from the whole set (48)')
     parser.add_argument('--seed', type=int, default=0, help='of the augmentation (0)')
     parser.add_argument('--out', metavar='DIR', help='where to (./work_dirs/CONFIG_NAME/browse_SPLIT)')
@@ -93,9 +93,3 @@ def _subtitle(cfg, args) -> str:
         settings = settings.dataset
     steps = ' > '.join(str(one['type']).rpartition('.')[2] for one in settings.get('pipeline') or ())
     return f'Pipeline: {steps}. Seed {args.seed}. What is done to whole batches is not shown.'
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .run_options import CfgOptions
+from .run_options import CfgOptions, positive
 
 _EPILOG = """examples:
   detrove infer configs/rt_detr/rtdetr_nano_shapes.py epoch_22.pth photo.jpg
@@ -35,8 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
                         'names')
     parser.add_argument('--score-thr', type=_share, default=0.3, metavar='S',
                         help='drop detections with lower scores, 0 to 1; 0 keeps all (0.3)')
-    parser.add_argument('--batch-size', type=_positive, default=1, metavar='N', help='images at once (1)')
-    parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='detect in overlapping squares of this size '
+    parser.add_argument('--batch-size', type=positive, default=1, metavar='N', help='images at once (1)')
+    parser.add_argument('--tile', type=positive, metavar='PIXELS', help='detect in overlapping squares of this size '
                         'and merge their boxes, for large images of small objects')
     parser.add_argument('--overlap', type=_below_one, default=0.2, metavar='S',
                         help="share of a tile's side that its neighbour has too (0.2)")
@@ -146,12 +146,6 @@ def _default_device() -> str:
     import torch
 
     return 'cuda:0' if torch.cuda.is_available() else 'cpu'
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
 
 
 def _share(text: str) -> float:

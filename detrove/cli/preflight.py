@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .check_dataset import WIDTH_IN_FILES, number_of_images
-from .run_options import CfgOptions
+from .run_options import CfgOptions, positive
 
 _EPILOG = """examples:
   detrove preflight my_config.py
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', metavar='CONFIG', help='config file, or a name such as mmdet::dino/...')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
                         help='settings to change in the config')
-    parser.add_argument('--gpus', type=_positive, default=1, metavar='N', help='processes that will train (1)')
+    parser.add_argument('--gpus', type=positive, default=1, metavar='N', help='processes that will train (1)')
     parser.add_argument('--gpu-memory', type=float, metavar='GB', help='memory of the GPU (that of the one here)')
     parser.add_argument('--no-memory', action='store_true',
                         help='do not predict memory, which takes passes on the CPU: seconds, or a minute for large '
@@ -69,9 +69,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print_report(report, Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_IN_FILES))
     return int(report.number(Severity.ERROR) > 0)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)

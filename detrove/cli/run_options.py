@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -20,7 +22,7 @@ class CfgOptions(DictAction):
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--work-dir`, `--cfg-options`, `--launcher`, `--local_rank` and `--allow-unsafe-checkpoint`."""
+    """Add `--work-dir`, `--cfg-options`, `--processes`, `--launcher`, `--local_rank`, `--allow-unsafe-checkpoint`."""
     parser.add_argument('--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--cfg-options',
@@ -30,6 +32,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.depth=34; '
         'lists are written key="[a,b]" or key=a,b, without spaces',
+    )
+    parser.add_argument(
+        '--processes',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='start N processes on this machine: a GPU each, or together on the CPU where there is none (1)',
     )
     parser.add_argument(
         '--launcher',
@@ -45,6 +54,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts something, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
+
+
 def apply_run_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write these options into the config, except `--cfg-options`, which are in it already."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -54,3 +70,19 @@ def apply_run_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
+
+
+def start_processes(command: str, args: argparse.Namespace, argv: Sequence[str] | None) -> int:
+    """Run the command in `args.processes` processes instead of this one; see `run_in_processes`.
+
+    Raises:
+        ValueError: A launcher has started this process, one of several, already.
+    """
+    if args.launcher != 'none':
+        raise ValueError(
+            f'--processes {args.processes} --launcher {args.launcher}: the launcher starts the processes. Leave one of '
+            'the two options out.'
+        )
+    from detrove.engine.processes import run_in_processes  # imports torch
+
+    return run_in_processes(command, sys.argv[1:] if argv is None else argv, args.processes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .run_options import add_run_options, apply_run_options
+from .run_options import add_run_options, apply_run_options, start_processes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,6 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    if args.processes > 1:
+        return start_processes('test', args, argv)
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from mmengine.dist import is_main_process

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from .run_options import add_run_options, apply_run_options
+from .run_options import add_run_options, apply_run_options, positive, start_processes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,19 +33,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--overfit',
-        type=_positive,
+        type=positive,
         metavar='N',
         help='train on N images, without augmentation, until they are known, or say what does not learn; in '
         'WORK_DIR/overfit. Exit status 0 when they are known',
     )
     parser.add_argument(
-        '--overfit-steps', type=_positive, default=1000, metavar='N', help='steps of --overfit at most (1000)'
+        '--overfit-steps', type=positive, default=1000, metavar='N', help='steps of --overfit at most (1000)'
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    if args.processes > 1:
+        return start_processes('train', args, argv)
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from detrove.engine.config_check import check_config, load_config
@@ -82,12 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner.register_hook(PreflightHook())
     runner.train()
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
 
 
 def _use_mixed_precision(cfg):

@@ -147,9 +147,8 @@ def test_a_dataset_that_keeps_no_image_is_an_error(detection_config, coco_folder
 @pytest.mark.slow
 def test_two_processes_on_the_cpu(detection_config, tmp_path):
     config = detection_config()
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += [str(ROOT / 'tools' / 'train.py'), str(config), '--launcher', 'pytorch', '--work-dir', 'work']
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config), '--processes', '2', '--work-dir', 'work']
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': ''}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     log = log_of(tmp_path / 'work')
@@ -158,6 +157,26 @@ def test_two_processes_on_the_cpu(detection_config, tmp_path):
     assert 'bbox evaluation (faster_coco_eval, 4 images)' in log
     scalars = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     assert 'coco/bbox_mAP' in json.loads(next(scalars).read_text().splitlines()[-1])
+
+
+def test_processes_and_a_launcher_exclude_each_other(detection_config, capsys):
+    assert main(['train', str(detection_config()), '--processes', '2', '--launcher', 'pytorch']) == 1
+    assert 'the launcher starts the processes' in capsys.readouterr().err
+
+
+def test_no_more_processes_than_gpus(detection_config, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert main(['test', str(detection_config()), 'x.pth', '--processes', '3']) == 1
+    assert 'this machine shows 2 GPUs' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_exit_status_of_a_process(tmp_path, capfd):
+    assert main(['train', str(tmp_path / 'missing.py'), '--processes', '2']) == 1
+    error = capfd.readouterr().err
+    assert 'process 0 of 2 ended with exit status 1' in error or 'process 1 of 2 ended with exit status 1' in error
+    assert 'missing.py' in error
+    assert 'Traceback' not in error
 
 
 @pytest.mark.parametrize('channels_last', [True, False])
