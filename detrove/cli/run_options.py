@@ -72,17 +72,23 @@ def apply_run_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
 
 
-def start_processes(command: str, args: argparse.Namespace, argv: Sequence[str] | None) -> int:
+def start_processes(command: str, args: argparse.Namespace, argv: Sequence[str] | None) -> int | None:
     """Run the command in `args.processes` processes instead of this one; see `run_in_processes`.
+
+    Returns:
+        The exit status, or None where this process is to do the work alone.
 
     Raises:
         ValueError: A launcher has started this process, one of several, already.
     """
+    if args.processes == 1:
+        return None
     if args.launcher != 'none':
         raise ValueError(
             f'--processes {args.processes} --launcher {args.launcher}: the launcher starts the processes. Leave one of '
             'the two options out.'
         )
-    from detrove.engine.processes import run_in_processes  # imports torch
+    from detrove.engine.processes import available_processes, run_in_processes  # imports torch
 
-    return run_in_processes(command, sys.argv[1:] if argv is None else argv, args.processes)
+    count = available_processes(args.processes)
+    return None if count == 1 else run_in_processes(command, sys.argv[1:] if argv is None else argv, count)

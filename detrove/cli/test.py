@@ -55,8 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.processes > 1:
-        return start_processes('test', args, argv)
+    status = start_processes('test', args, argv)
+    if status is not None:
+        return status
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from mmengine.dist import is_main_process

@@ -46,8 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.processes > 1:
-        return start_processes('train', args, argv)
+    status = start_processes('train', args, argv)
+    if status is not None:
+        return status
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from detrove.engine.config_check import check_config, load_config

@@ -10,6 +10,20 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def available_processes(count: int) -> int:
+    """`count`, or the number of GPUs where there are fewer, which is said on stderr: each process needs its own."""
+    gpus = torch.cuda.device_count()
+    if not 0 < gpus < count:
+        return count
+    print(
+        f'warning: --processes {count}, but this machine shows {gpus} GPU{"s" * (gpus > 1)}: {gpus} '
+        f'process{"es" * (gpus > 1)} instead, and fewer images in a step. CUDA_VISIBLE_DEVICES= before the command trains '
+        'on the CPU.',
+        file=sys.stderr,
+    )
+    return gpus
+
+
 def run_in_processes(command: str, words: Sequence[str], count: int) -> int:
     """Run a command of `detrove` in several processes that train or test together, and wait for them.
 
@@ -22,16 +36,7 @@ def run_in_processes(command: str, words: Sequence[str], count: int) -> int:
 
     Returns:
         The exit status: 0, or that of the process that failed first, 128 + N after signal N.
-
-    Raises:
-        ValueError: There are fewer GPUs than processes.
     """
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < count:
-        raise ValueError(
-            f'--processes {count}: this machine shows {gpus} GPU{"s" * (gpus > 1)}, and each process needs its own. '
-            f'Pass --processes {gpus}, or CUDA_VISIBLE_DEVICES= to train on the CPU.'
-        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run

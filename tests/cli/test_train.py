@@ -12,6 +12,7 @@ import torch
 from mmdet.models import RetinaNet
 
 from detrove.cli import main
+from detrove.engine.processes import available_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,10 +165,11 @@ def test_processes_and_a_launcher_exclude_each_other(detection_config, capsys):
     assert 'the launcher starts the processes' in capsys.readouterr().err
 
 
-def test_no_more_processes_than_gpus(detection_config, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    assert main(['test', str(detection_config()), 'x.pth', '--processes', '3']) == 1
-    assert 'this machine shows 2 GPUs' in capsys.readouterr().err
+@pytest.mark.parametrize(('gpus', 'processes'), [(0, 3), (1, 1), (2, 2), (8, 3)])
+def test_no_more_processes_than_gpus(capsys, monkeypatch, gpus, processes):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    assert available_processes(3) == processes
+    assert ('fewer images in a step' in capsys.readouterr().err) is (processes < 3)
 
 
 @pytest.mark.slow
