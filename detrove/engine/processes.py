@@ -17,8 +17,8 @@ def available_processes(count: int) -> int:
         return count
     print(
         f'warning: --processes {count}, but this machine shows {gpus} GPU{"s" * (gpus > 1)}: {gpus} '
-        f'process{"es" * (gpus > 1)} instead, and fewer images in a step. CUDA_VISIBLE_DEVICES= before the command trains '
-        'on the CPU.',
+        f'process{"es" * (gpus > 1)} instead, and fewer images in a step. CUDA_VISIBLE_DEVICES= before the command '
+        'trains on the CPU.',
         file=sys.stderr,
     )
     return gpus
