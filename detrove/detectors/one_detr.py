@@ -16,7 +16,7 @@ from detrove.layers import QueryBranch, collate_targets, flatten_levels, fuse_fo
 from detrove.layers.decoder import DecoderOutput
 from detrove.layers.memory import Memory
 from detrove.layers.precision import at_least_fp32
-from detrove.layers.query_branches import BranchQueries
+from detrove.layers.query_branches import BranchQueries, sets_in_attention
 from detrove.layers.query_selection import SelectedQueries
 from detrove.layers.targets import BatchTargets
 from detrove.losses.mask import QueryMasks
@@ -54,6 +54,8 @@ class OneDETR(BaseDetector):
         matcher, criterion: configs; only used in training.
         encoder_criterion: config of another criterion for the encoder's predictions; None for the same.
         mask_branch: config of what makes instance masks of queries; None for boxes alone.
+        targets_per_object: main queries that each object is matched to; more than 1 teaches duplicates, for comparison
+            with the ways around that (Group DETR, table 7).
         embed_dims: channels of queries and memory.
         num_levels: number of feature levels.
         padding_mask: tell image from padding, for models on images of different sizes in a batch; boxes are then
@@ -65,7 +67,7 @@ class OneDETR(BaseDetector):
                  bbox_head: dict, matcher: dict, criterion: dict, encoder: dict | None = None,
                  encoder_criterion: dict | None = None, denoising: dict | None = None,
                  one_to_many: dict | None = None, groups: dict | None = None, mask_branch: dict | None = None,
-                 embed_dims: int = 256, num_levels: int = 3, padding_mask: bool = False,
+                 targets_per_object: int = 1, embed_dims: int = 256, num_levels: int = 3, padding_mask: bool = False,
                  test_cfg: dict | None = None, train_cfg: dict | None = None,
                  data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -85,6 +87,7 @@ class OneDETR(BaseDetector):
         self.matcher = TASK_UTILS.build(matcher)
         self.criterion = self._build(criterion)
         self.encoder_criterion = self._build(encoder_criterion)
+        self.targets_per_object = targets_per_object
         self.num_levels = num_levels
         self.padding_mask = padding_mask
         self.max_per_img = (test_cfg or {}).get('max_per_img', 300)
@@ -134,7 +137,8 @@ class OneDETR(BaseDetector):
         content, reference_unact, position = (
             None if parts[0] is None else torch.cat(parts, 1) if len(parts) > 1 else parts[0]
             for parts in zip(*((x.content, x.reference_unact, x.position) for x in branches), strict=True))
-        decoded = self.decoder(content, reference_unact, position, memory, self.bbox_head, [x.branch for x in branches])
+        visible = sets_in_attention([x.branch for x in branches])
+        decoded = self.decoder(content, reference_unact, position, memory, self.bbox_head, visible)
         pixels = None if self.mask_branch is None else self.mask_branch.pixels(memory, mask_map)
         return DETROutputs(decoded, selected, branches, pixels)
 
@@ -146,7 +150,7 @@ class OneDETR(BaseDetector):
         selected = self.query_selection(memory, encoded, further)
         if further:
             selected, next_ranked = selected.split(self.query_selection.num_queries)
-        main = QueryBranch('main', selected.reference_unact.shape[1])
+        main = QueryBranch('main', selected.reference_unact.shape[1], targets_per_object=self.targets_per_object)
         branches = [BranchQueries(main, selected.content, selected.reference_unact, selected.position,
                                   proposals=selected)]
         if targets is None:
@@ -215,8 +219,10 @@ class OneDETR(BaseDetector):
     def _copies_of_objects(self, branch: QueryBranch) -> int:
         """How often an object counts in the losses of a branch; the main one is a group among the groups."""
         if branch.name in ('main', 'group'):
-            return 1 if self.groups is None else self.groups.num_groups
-        return branch.num_groups * branch.targets_per_object
+            groups = 1 if self.groups is None else self.groups.num_groups
+        else:
+            groups = branch.num_groups
+        return groups * branch.targets_per_object
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample],
                 rescale: bool = True) -> list[DetDataSample]:

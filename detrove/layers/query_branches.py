@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mmdet.registry import MODELS
@@ -24,6 +25,7 @@ class QueryBranch:
         num_queries: queries of all its groups together.
         num_groups: number of groups; attention stays inside a group.
         sees_main: whether its queries also attend to the main branch.
+        joins_main: whether all its queries and the main ones attend to each other; it then lies next to the main one.
         targets_per_object: queries that each object is matched to.
         loss_weight: factor of the branch's losses.
     """
@@ -32,6 +34,7 @@ class QueryBranch:
     num_queries: int
     num_groups: int = 1
     sees_main: bool = False
+    joins_main: bool = False
     targets_per_object: int = 1
     loss_weight: float = 1.0
 
@@ -39,6 +42,14 @@ class QueryBranch:
         if self.num_queries % self.num_groups:
             raise ValueError(f'branch {self.name!r} has {self.num_queries} queries, '
                              f'which {self.num_groups} groups cannot share equally.')
+
+
+def sets_in_attention(branches: Sequence[QueryBranch]) -> list[QueryBranch]:
+    """The branches as self-attention tells them apart: one that joins the main branch is part of it."""
+    main, *others = branches
+    while others and others[0].joins_main:
+        main = replace(main, num_queries=main.num_queries + others.pop(0).num_queries)
+    return [main, *others]
 
 
 class BranchQueries(NamedTuple):
@@ -129,16 +140,19 @@ class GroupBranch(nn.Module):
 
     Args:
         num_groups: K, groups in training including the main branch, at least 2.
+        separate: groups do not see each other. False, in the paper's table 7, lets all queries attend to all.
         selection: config of the main query selection, given by the detector.
         num_classes, embed_dims: given by the detector.
     """
 
-    def __init__(self, *, num_groups: int = 11, selection: dict, num_classes: int, embed_dims: int = 256):
+    def __init__(self, *, num_groups: int = 11, separate: bool = True, selection: dict, num_classes: int,
+                 embed_dims: int = 256):
         super().__init__()
         if num_groups < 2:
             raise ValueError(f'groups.num_groups={num_groups} counts the main branch and must be at least 2; '
                              f'set groups=None for a single group.')
         self.num_groups = num_groups
+        self.separate = separate
         defaults = dict(num_classes=num_classes, embed_dims=embed_dims, **MODELS.get(selection['type']).group_settings)
         self.selections = nn.ModuleList(MODELS.build(selection, default_args=defaults) for _ in range(num_groups - 1))
 
@@ -146,5 +160,6 @@ class GroupBranch(nn.Module):
         """Queries of one batch, group after group; `encoded` as the main selection's `encode` gives it."""
         chosen = [selection(memory, None if selection.own_projection else encoded) for selection in self.selections]
         merged = SelectedQueries.concatenate(chosen)
-        branch = QueryBranch('group', merged.reference_unact.shape[1], self.num_groups - 1)
+        branch = QueryBranch('group', merged.reference_unact.shape[1], self.num_groups - 1,
+                             joins_main=not self.separate)
         return BranchQueries(branch, merged.content, merged.reference_unact, merged.position, proposals=merged)

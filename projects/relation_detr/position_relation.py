@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from detrove.layers import QueryBranch
+from detrove.ops.export_form import is_exporting
 
 
 @MODELS.register_module()
@@ -80,10 +81,19 @@ class PositionRelation(nn.Module):
         # on the CPU what fits its caches, elsewhere fewer and larger operations
         chunk_numel = self.chunk_numel or (2**21 if source_cxcywh.device.type == 'cpu' else 2**24)
         rows_at_once = max(1, chunk_numel // (4 * self.num_feats * max(1, target_cxcywh.shape[1])))
+        if is_exporting():
+            return self._relate_at_once(source_cxcywh, target_cxcywh, frequency)
         with torch.autocast(source_cxcywh.device.type, enabled=False):
             return _ChunkedRelation.apply(source_cxcywh, target_cxcywh, frequency,
                                           self.proj.weight.to(source_cxcywh.dtype),
                                           self.proj.bias.to(source_cxcywh.dtype), rows_at_once)
+
+    def _relate_at_once(self, source: Tensor, target: Tensor, frequency: Tensor) -> Tensor:
+        """The same in plain operators, for files: source (P, N, 4), target (P, M, 4) -> (P, heads, N, M)."""
+        angle = (relative_geometry(source[:, :, None], target[:, None])[..., None] * frequency).flatten(3)
+        weight, bias = self.proj.weight.to(angle.dtype), self.proj.bias.to(angle.dtype)
+        pre = angle.sin() @ weight[:, 0::2].T + angle.cos() @ weight[:, 1::2].T + bias
+        return pre.relu().permute(0, 3, 1, 2)
 
 
 def relative_geometry(source_cxcywh: Tensor, target_cxcywh: Tensor, eps: float = 1e-5) -> Tensor:

@@ -1,5 +1,7 @@
 """RT-DETR's efficient hybrid encoder: attention on the coarsest level, convolutional fusion across levels."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -7,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from detrove.layers import BranchSelfAttention, ConvNormAct, RepVGGBlock
+from detrove.ops.export_form import is_exporting
 
 
 class CSPRepLayer(nn.Module):
@@ -61,43 +64,45 @@ def sincos_position(height: int, width: int, embed_dims: int, temperature: float
 
 
 @MODELS.register_module()
-class HybridEncoder(BaseModule):
-    """AIFI on the coarsest level, then CCFM: a top-down and a bottom-up path of CSP layers with RepVGG blocks.
+class IntraScaleEncoder(BaseModule):
+    """1x1 projections to one width, then attention among the tokens of each level that is named; no level sees another.
 
-    RT-DETR (Zhao et al. 2024), section 4.2; `lyuwenyu/RT-DETR`.
+    RT-DETR (Zhao et al. 2024), section 4.2: AIFI, the first half of the hybrid encoder, on the coarsest level; on all
+    levels the paper's single-scale transformer encoder (its variants B and D), whose layers the levels share.
 
     Args:
         in_channels: channels of the backbone's levels, finest first.
+        attention_levels: indices of the levels that get attention.
         embed_dims: channels of every output level.
         num_heads, feedforward_dims, dropout: of the attention layers.
-        num_attention_layers: AIFI layers; 0 switches attention off.
-        expansion: width of the CSP layers' inner part, relative to embed_dims.
-        depth_mult: scales the three RepVGG blocks of each CSP layer.
+        num_attention_layers: attention layers; 0 switches attention off.
     """
 
-    def __init__(self, *, in_channels: list[int], embed_dims: int = 256, num_heads: int = 8,
-                 feedforward_dims: int = 1024, dropout: float = 0.0, num_attention_layers: int = 1,
-                 expansion: float = 1.0, depth_mult: float = 1.0, init_cfg: dict | None = None):
+    def __init__(self, *, in_channels: list[int], attention_levels: Sequence[int], embed_dims: int = 256,
+                 num_heads: int = 8, feedforward_dims: int = 1024, dropout: float = 0.0, num_attention_layers: int = 1,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
+        unknown = [level for level in attention_levels if level not in range(len(in_channels))]
+        if unknown:
+            raise ValueError(f'attention_levels={list(attention_levels)} names {unknown}, but in_channels has levels '
+                             f'0 to {len(in_channels) - 1}.')
         self.embed_dims = embed_dims
+        self.attention_levels = tuple(attention_levels)
         self.input_proj = nn.ModuleList(ConvNormAct(channels, embed_dims, 1) for channels in in_channels)
         self.aifi = nn.ModuleList(AIFILayer(embed_dims, num_heads, feedforward_dims, dropout)
                                   for _ in range(num_attention_layers))
-        fusion = dict(num_blocks=round(3 * depth_mult), expansion=expansion)
-        steps = range(len(in_channels) - 1)
-        self.lateral_convs = nn.ModuleList(ConvNormAct(embed_dims, embed_dims, 1, act='silu') for _ in steps)
-        self.fpn_blocks = nn.ModuleList(CSPRepLayer(2 * embed_dims, embed_dims, **fusion) for _ in steps)
-        self.downsample_convs = nn.ModuleList(ConvNormAct(embed_dims, embed_dims, 3, 2, act='silu') for _ in steps)
-        self.pan_blocks = nn.ModuleList(CSPRepLayer(2 * embed_dims, embed_dims, **fusion) for _ in steps)
         self._position_cache = {}
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Feature maps (B, C_i, H / s_i, W / s_i), each half the size of the one before -> the same with embed_dims."""
+        return tuple(self._within_levels(feats))
+
+    def _within_levels(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
         if len(feats) != len(self.input_proj):
-            raise ValueError(f'HybridEncoder got {len(feats)} levels, but in_channels names {len(self.input_proj)}.')
+            raise ValueError(f'{type(self).__name__} got {len(feats)} levels, but in_channels names '
+                             f'{len(self.input_proj)}.')
         feats = [proj(feat) for proj, feat in zip(self.input_proj, feats, strict=True)]
-        feats[-1] = self._attend(feats[-1])
-        return tuple(self._bottom_up(self._top_down(feats)))
+        return [self._attend(feat) if level in self.attention_levels else feat for level, feat in enumerate(feats)]
 
     def _attend(self, feat: Tensor) -> Tensor:
         height, width = feat.shape[-2:]
@@ -105,6 +110,47 @@ class HybridEncoder(BaseModule):
         for layer in self.aifi:
             tokens = layer(tokens, self._position(height, width, tokens))
         return tokens.transpose(1, 2).reshape(feat.shape)
+
+    def _position(self, height: int, width: int, tokens: Tensor) -> Tensor:
+        # a cache that grows would be a reason to compile again, and sizes in exports may be symbols
+        if torch.compiler.is_compiling() or is_exporting():
+            return sincos_position(height, width, self.embed_dims).to(tokens)
+        key = (height, width, tokens.device, tokens.dtype)
+        if key not in self._position_cache:
+            # made outside inference mode, so that a later training step may use it
+            with torch.inference_mode(False):
+                self._position_cache[key] = sincos_position(height, width, self.embed_dims).to(tokens)
+        return self._position_cache[key]
+
+
+@MODELS.register_module()
+class HybridEncoder(IntraScaleEncoder):
+    """AIFI on the coarsest level, then CCFM: a top-down and a bottom-up path of CSP layers with RepVGG blocks.
+
+    RT-DETR (Zhao et al. 2024), section 4.2; `lyuwenyu/RT-DETR`.
+
+    Args:
+        in_channels: channels of the backbone's levels, finest first.
+        embed_dims: channels of every output level.
+        expansion: width of the CSP layers' inner part, relative to embed_dims.
+        depth_mult: scales the three RepVGG blocks of each CSP layer.
+        attention: of the attention layers, see `IntraScaleEncoder`; num_attention_layers=0 switches them off.
+    """
+
+    def __init__(self, *, in_channels: list[int], embed_dims: int = 256, expansion: float = 1.0,
+                 depth_mult: float = 1.0, **attention):
+        super().__init__(in_channels=in_channels, attention_levels=(len(in_channels) - 1,), embed_dims=embed_dims,
+                         **attention)
+        fusion = dict(num_blocks=round(3 * depth_mult), expansion=expansion)
+        steps = range(len(in_channels) - 1)
+        self.lateral_convs = nn.ModuleList(ConvNormAct(embed_dims, embed_dims, 1, act='silu') for _ in steps)
+        self.fpn_blocks = nn.ModuleList(CSPRepLayer(2 * embed_dims, embed_dims, **fusion) for _ in steps)
+        self.downsample_convs = nn.ModuleList(ConvNormAct(embed_dims, embed_dims, 3, 2, act='silu') for _ in steps)
+        self.pan_blocks = nn.ModuleList(CSPRepLayer(2 * embed_dims, embed_dims, **fusion) for _ in steps)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Feature maps (B, C_i, H / s_i, W / s_i), each half the size of the one before -> the same with embed_dims."""
+        return tuple(self._bottom_up(self._top_down(self._within_levels(feats))))
 
     def _top_down(self, feats: list[Tensor]) -> list[Tensor]:
         coarse_to_fine = [feats[-1]]
@@ -120,13 +166,3 @@ class HybridEncoder(BaseModule):
         for downsample, block, coarser in zip(self.downsample_convs, self.pan_blocks, feats[1:], strict=True):
             outs.append(block(torch.cat([downsample(outs[-1]), coarser], dim=1)))
         return outs
-
-    def _position(self, height: int, width: int, tokens: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # a cache that grows would be a reason to compile again
-            return sincos_position(height, width, self.embed_dims).to(tokens)
-        key = (height, width, tokens.device, tokens.dtype)
-        if key not in self._position_cache:
-            # made outside inference mode, so that a later training step may use it
-            with torch.inference_mode(False):
-                self._position_cache[key] = sincos_position(height, width, self.embed_dims).to(tokens)
-        return self._position_cache[key]

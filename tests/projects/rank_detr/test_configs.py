@@ -11,7 +11,7 @@ FOLDER = 'configs/rank_detr'
 ABLATIONS = {
     'none': '', 'only-head': 'h', 'only-rank-layer': 'r', 'only-giou-loss': 'g', 'only-high-order': 'm',
     'only-architecture': 'hr', 'only-losses': 'gm', 'no-head': 'rgm', 'no-rank-layer': 'hgm', 'no-giou-loss': 'hrm',
-    'no-high-order': 'hrg', 'iou2': 'hrgm'}
+    'no-high-order': 'hrg', 'iou2': 'hrgm', 'iou3': 'hrgm', 'iou5': 'hrgm'}
 
 
 def read(root, name):
@@ -75,4 +75,4 @@ def test_ablations_are_what_their_names_say(pytestconfig, name):
         m=model.matcher.switch_at is not None)
     assert ''.join(part for part, kept in parts.items() if kept) == ABLATIONS[name]
     assert ranking is not None or not parts['h'], 'the head needs queries in the order of ranks'
-    assert model.matcher.iou_power == (2.0 if name == 'iou2' else 4.0)
+    assert model.matcher.iou_power == (float(name[3:]) if name.startswith('iou') else 4.0)

@@ -1,0 +1,3 @@
+_base_ = './relation-detr-focal_r50_8xb2-12e_coco.py'
+
+model = dict(decoder=dict(relation=None))

@@ -1,0 +1,12 @@
+# RT-DETRv2 R50 with discrete sampling, tuned from the trained model. Official: rtdetrv2_r50vd_dsp_1x_coco.yml
+_base_ = './rtdetrv2_r50vd_8xb2-72e_coco.py'
+
+model = dict(decoder=dict(layer=dict(sampling_method='discrete')))
+load_from = 'https://github.com/lyuwenyu/storage/releases/download/v0.1/rtdetrv2_r50vd_6x_coco_ema.pth'
+
+train_cfg = dict(max_epochs=12)
+custom_hooks = [
+    _base_.custom_hooks[0],
+    # the last two of 12 epochs are plain
+    dict(_base_.custom_hooks[1], after=10 / 12),
+]
