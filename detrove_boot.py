@@ -28,6 +28,7 @@ HOOKS = {
     'mmengine.runner.checkpoint': ('safe_load', 'after_import'),
     'mmcv.ops.multi_scale_deform_attn': ('mmcv_msda', 'patch_ms_deform_attn'),
     'mmpretrain.utils.dependency': ('mmpretrain', 'check_multimodal'),
+    'yapf_third_party._ylib2to3.pgen2.grammar': ('grammar_cache', 'write_whole'),
     MULTIMODAL: ('mmpretrain', 'explain_absence'),
 }
 

@@ -10,9 +10,11 @@ ROOT = Path(__file__).resolve().parent
 VERSION = runpy.run_path(str(ROOT / 'detrove' / 'version.py'))
 
 TIMM = ['timm>=1.0.31']  # older ones lack maps of some networks
-TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM]
 EXPORT = ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.3']
+OPENVINO = [*EXPORT, 'openvino>=2024.4']
+TESTS = ['pytest>=8', 'pytest-xdist>=3.5', 'setuptools>=77', 'hypothesis>=6.100', 'ruff>=0.9', *TIMM, *EXPORT]
 SLURM = ['submitit>=1.5']
+SEARCH = ['optuna>=4.0']
 DOCS = ['mkdocs-material>=9.5,<10']
 
 # Python runs the line of a .pth file at every start, also where detrove_boot was deleted by hand. From 3.15
@@ -88,8 +90,9 @@ setup(
         'packaging',
     ],
     extras_require={
-        'tests': TESTS, 'export': EXPORT, 'slurm': SLURM, 'timm': TIMM, 'docs': DOCS,
-        'all': [*TESTS, *EXPORT, *SLURM],
+        'tests': TESTS, 'export': EXPORT, 'openvino': OPENVINO, 'slurm': SLURM, 'search': SEARCH,
+        'timm': TIMM, 'docs': DOCS,
+        'all': [*TESTS, *OPENVINO, *SLURM, *SEARCH],
     },
     entry_points={'console_scripts': ['detrove=detrove.cli:main']},
     py_modules=['detrove_boot'],

@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ('*.md', 'data/*.md', 'docs/**/*.md', 'projects/**/*.md', 'tests/data/**/*.md')
 # what pages link to, served as it is
 SOURCE_FOLDERS = ('configs', 'detrove', 'projects', 'tests')
-SOURCES = ('LICENSE', 'docs/images/*', *(f'{folder}/**/*.{end}' for folder in SOURCE_FOLDERS for end in ('py', 'yml')))
+SOURCES = ('LICENSE', 'docs/examples/*', 'docs/images/*',
+           *(f'{folder}/**/*.{end}' for folder in SOURCE_FOLDERS for end in ('py', 'yml')))
 
 
 def on_files(files, config):

@@ -1,4 +1,5 @@
-# A small Mask R-CNN with a small DiNAT for the built-in sample data, from scratch, on two CPU cores.
+# A small Mask R-CNN with a small DiNAT for the built-in sample data, from scratch, in two processes of one
+# CPU core each (--processes 2).
 _base_ = [
     '../_base_/models/mask-rcnn_fpn.py',
     '../_base_/datasets/shapes_instance_192.py',
@@ -33,5 +34,5 @@ model = dict(
         rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
-default_hooks = dict(checkpoint=dict(interval=10))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=9, val_interval=9)
+default_hooks = dict(checkpoint=dict(interval=9))

@@ -1,5 +1,5 @@
 # A small Mask2Former with a small Swin for the built-in sample data: MMDetection's head on this project's backbone and
-# operators, narrowed; instance masks, from scratch, on two CPU cores.
+# operators, narrowed; instance masks, from scratch, in two processes of one CPU core each (--processes 2).
 _base_ = [
     '../_base_/datasets/shapes_instance_192.py',
     '../_base_/schedules/shapes_adamw.py',
@@ -81,8 +81,8 @@ model = dict(
         sampler=dict(type='MaskPseudoSampler')),
     test_cfg=dict(panoptic_on=False, semantic_on=False, instance_on=True, max_per_image=30))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
-optim_wrapper = dict(paramwise_cfg=dict(groups=[
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=12)
+optim_wrapper = dict(optimizer=dict(lr=1.4e-3), paramwise_cfg=dict(groups=[
     dict(match=r'norm|\.gn\.|relative_position_bias_table|query_embed|query_feat|level_embed', decay_mult=0.0)
 ]))
-default_hooks = dict(checkpoint=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=12))

@@ -26,7 +26,7 @@ model = dict(
         position=dict(type='BoxPosition'),
         layer=dict(type='DeformableDecoderLayer', feedforward_dims=192, num_heads=4, num_points=2)),
     bbox_head=dict(type='LayerwiseHead', num_classes=6),
-    denoising=dict(type='ContrastiveDenoising', num_queries=50),
+    denoising=dict(type='ContrastiveDenoising', num_queries=25),
     matcher=dict(type='HungarianMatcher'),
     criterion=dict(
         type='DETRCriterion',
@@ -37,7 +37,7 @@ model = dict(
 train_dataloader = dict(batch_size=4)
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=22, val_interval=11)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -59,6 +59,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='EMAHook', ema_type='ForeachExpMomentumEMA', momentum=4e-3, gamma=100, update_buffers=True, priority=49)
 ]
-default_hooks = dict(checkpoint=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=11))
 channels_last = True
 randomness = dict(seed=0)

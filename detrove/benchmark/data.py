@@ -1,6 +1,7 @@
 """`python -m detrove.benchmark.data`: start-up, batches, evaluation, and the pipelines of the data configs."""
 
 import argparse
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +21,13 @@ from detrove.datasets import BucketBatchSampler
 
 from .data_made import (
     CLASSES,
+    SIZES_HW,
     make_annotations,
     make_photographs,
     make_predictions,
     write_coco_folder,
 )
+from .data_stock import STOCK
 
 
 def start_up(args: argparse.Namespace) -> None:
@@ -48,30 +51,43 @@ def start_up(args: argparse.Namespace) -> None:
 
 
 def pipelines(args: argparse.Namespace) -> None:
-    """Milliseconds of CPU of each transform on photographs of 640 x 480, of the training pipelines of `configs`."""
+    """Milliseconds of CPU of each transform of training pipelines on photographs of 640 x 480, interleaved."""
+    contestants = {path: Config.fromfile(path).train_dataloader.dataset.pipeline for path in args.configs}
+    contestants |= {f'mmdet {name}': STOCK[name] for name in args.stock}
+    transforms = {name: Compose(pipeline).transforms for name, pipeline in contestants.items()}
+    spent = {name: np.zeros((args.rounds, len(pipeline))) for name, pipeline in contestants.items()}
     with tempfile.TemporaryDirectory() as folder:
-        files = make_photographs(Path(folder))
-        content = make_annotations(len(files), 8 * len(files))
-        for path in args.configs:
-            pipeline = Config.fromfile(path).train_dataloader.dataset.pipeline
-            transforms = Compose(pipeline).transforms
-            spent = [0.0] * len(transforms)
-            np.random.seed(0)
-            for turn in range(args.rounds):
-                file, image = files[turn % len(files)], content['images'][turn % len(files)]
-                boxes = [x['bbox'] for x in content['annotations'] if x['image_id'] == image['id']]
-                results = dict(
-                    img_path=str(file), img_id=turn, height=image['height'], width=image['width'],
-                    instances=[dict(bbox=[x, y, x + w, y + h], bbox_label=0, ignore_flag=0) for x, y, w, h in boxes])
-                for index, transform in enumerate(transforms):
+        images = _loadable(Path(folder))
+        for turn in range(-len(images), args.rounds):  # the first turns fill tables and caches
+            for name in contestants:
+                np.random.seed(turn + len(images))
+                results = copy.deepcopy(images[turn % len(images)])
+                for index, transform in enumerate(transforms[name]):
                     start = time.process_time()
                     results = transform(results)
-                    spent[index] += time.process_time() - start
+                    if turn >= 0:
+                        spent[name][turn, index] = time.process_time() - start
                     if results is None:
                         break
-            print(f'\n{path}: {args.rounds / sum(spent):.1f} images/s on one core')
-            for index, transform in enumerate(transforms):
-                print(f'  {spent[index] / args.rounds * 1e3:7.2f} ms  {type(transform).__name__}')
+    for name, seconds in spent.items():
+        print(f'\n{name}: {1 / seconds.sum(1).mean():.1f} images/s on one core')
+        for index, transform in enumerate(transforms[name]):
+            print(f'  {seconds[:, index].mean() * 1e3:7.2f} ms  {type(transform).__name__}')
+
+
+def _loadable(folder: Path) -> list[dict]:
+    """Photographs with eight objects each on average, as a data set gives them to its pipeline."""
+    files = dict(zip(SIZES_HW, make_photographs(folder), strict=True))
+    content = make_annotations(12, 8 * 12, polygons=False)
+    instances = {image['id']: [] for image in content['images']}
+    for annotation in content['annotations']:
+        x, y, width, height = annotation['bbox']
+        instances[annotation['image_id']].append(
+            dict(bbox=[x, y, x + width, y + height], bbox_label=0, ignore_flag=0))
+    return [
+        dict(img_path=str(files[image['height'], image['width']]), img_id=image['id'], height=image['height'],
+             width=image['width'], instances=instances[image['id']])
+        for image in content['images']]
 
 
 def evaluation(args: argparse.Namespace) -> None:
@@ -138,8 +154,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add('evaluation', evaluation, default=5000)
     add('batches', batches, default=20000).add_argument('--batch-size', type=int, default=4)
     part = add('pipelines', pipelines)
-    part.add_argument('configs', nargs='+', help='config files with a train_dataloader')
-    part.add_argument('--rounds', type=int, default=60)
+    part.add_argument('configs', nargs='*', help='config files with a train_dataloader')
+    part.add_argument('--stock', nargs='*', default=(), choices=STOCK, help="mmdet's transforms for the same")
+    part.add_argument('--rounds', type=int, default=120)
     args = parser.parse_args(argv)
     register_all_modules()
     torch.set_num_threads(1)  # as in the workers of a loader

@@ -6,15 +6,14 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from detrove.compat.safe_load import allow_mmengine_checkpoints
 
+from .download import fetch, is_address
 from .pickled_arrays import read_pickled_arrays
 
 _SIZE_MISMATCH = re.compile(
@@ -34,7 +33,7 @@ def read_checkpoint(
     """Read a checkpoint and find the weights in it.
 
     Args:
-        filename: A path, or an http(s) address, which is fetched once into torch's hub folder.
+        filename: A path, or an http(s) address; see `fetch`.
         map_location: As for `torch.load`.
         allow_unsafe: Also read a file that runs code when opened.
         revise_keys: Pairs (regular expression, replacement) applied to the names of the entries.
@@ -46,35 +45,25 @@ def read_checkpoint(
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no checkpoint, or needs more than `weights_only=True` and that is not allowed.
     """
-    checkpoint = _load_file(_local_path(filename), map_location, allow_unsafe)
+    checkpoint = load_file(_local_path(filename), map_location, allow_unsafe=allow_unsafe)
     state_dict = unwrap_state_dict(checkpoint)
     if state_dict is checkpoint:
         checkpoint = {}
+    strange = [name for name in state_dict if not isinstance(name, str)]
+    if strange:
+        raise ValueError(f'{filename} is not a checkpoint: its entries are named by text, but not {strange[0]!r:.200}')
     for pattern, replacement in revise_keys:
         state_dict = {re.sub(pattern, replacement, name): value for name, value in state_dict.items()}
     return {**checkpoint, 'state_dict': state_dict}
 
 
-def _local_path(filename: str) -> str:
-    """The file itself, or the copy of what is at an address, fetched by the main process."""
-    if not filename.startswith(('http://', 'https://')):
-        if not Path(filename).expanduser().is_file():
-            raise FileNotFoundError(f'checkpoint not found: {Path(filename).expanduser().absolute()}')
-        return str(Path(filename).expanduser())
-    cached = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(filename).path).name
-    if is_main_process() and not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(filename, str(cached))
-    barrier()
-    return str(cached)
-
-
-def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
-    if path.endswith('.safetensors'):  # what timm and Hugging Face publish
-        from safetensors.torch import load_file  # comes with timm
-        return load_file(path, device=str(map_location))
+def load_file(path: str, map_location='cpu', *, allow_unsafe: bool = False) -> dict:
+    """The content of a checkpoint file on this machine; see `read_checkpoint`."""
     allow_mmengine_checkpoints()
     try:
+        if path.endswith('.safetensors'):  # what timm and Hugging Face publish
+            from safetensors.torch import load_file as load_safetensors  # comes with timm
+            return load_safetensors(path, device=str(map_location))
         if path.endswith('.pkl') and not zipfile.is_zipfile(path):  # detectron2's
             checkpoint = read_pickled_arrays(path, allow_unsafe=allow_unsafe)
         else:
@@ -82,19 +71,31 @@ def _load_file(path: str, map_location, allow_unsafe: bool) -> dict:
     except pickle.UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if 'global' in line.lower()), None)
         if reason is None:
-            raise ValueError(f'{path} is damaged or not a PyTorch checkpoint: {error}') from error
+            raise _damaged(path, error) from error
         raise ValueError(
             f'{path} holds more than weights, and opening it could run code: {reason.strip()} '
             'If you trust where it comes from, pass --allow-unsafe-checkpoint (allow_unsafe=True in Python).'
         ) from error
-    except PermissionError:
+    except (PermissionError, MemoryError, ImportError, torch.OutOfMemoryError):
         raise
-    except (EOFError, OSError, RuntimeError) as error:
-        first_line = str(error).partition('\n')[0] or type(error).__name__
-        raise ValueError(f'{path} is damaged or not a PyTorch checkpoint: {first_line}') from error
+    except Exception as error:  # what a damaged file makes the readers do: nearly all kinds were seen
+        raise _damaged(path, error) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, not a dict of weights')
     return checkpoint
+
+
+def _local_path(filename: str) -> str:
+    if is_address(filename):
+        return fetch(filename)
+    if not Path(filename).expanduser().is_file():
+        raise FileNotFoundError(f'checkpoint not found: {Path(filename).expanduser().absolute()}')
+    return str(Path(filename).expanduser())
+
+
+def _damaged(path: str, error: Exception) -> ValueError:
+    first_line = str(error).partition('\n')[0] or type(error).__name__
+    return ValueError(f'{path} is damaged or not a PyTorch checkpoint: {first_line}')
 
 
 def unwrap_state_dict(checkpoint: dict) -> dict:
@@ -154,9 +155,10 @@ def load_weights(
             not have are reported, not refused: they change no prediction.
 
     Raises:
-        ValueError: If most entries of the checkpoint fit nowhere (it belongs to another model), or if it is not
-            complete and must be.
+        ValueError: If most entries of the checkpoint fit nowhere (it belongs to another model), if it is not complete
+            and must be, or if an entry is NaN or no tensor.
     """
+    _refuse_broken(state_dict, source)
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     found = {}
@@ -169,7 +171,7 @@ def load_weights(
     except RuntimeError as error:
         mismatched = tuple(f'{name}: {theirs}, {ours}' for name, theirs, ours in _SIZE_MISMATCH.findall(str(error)))
         if not mismatched:
-            raise
+            raise ValueError(f'{source} does not fit {type(model).__name__}: {error}') from error
     finally:
         hook.remove()
     report = LoadReport(
@@ -191,6 +193,14 @@ def load_weights(
             f'checkpoint go together, or pass --allow-partial.\n{report}'
         )
     return report
+
+
+def _refuse_broken(state_dict: Mapping[str, Tensor], source: str) -> None:
+    diverged = [name for name, value in state_dict.items()
+                if isinstance(value, Tensor) and value.is_floating_point() and value.isnan().any()]
+    if diverged:
+        raise ValueError(f'{source} has NaN in {len(diverged)} entries, for example {diverged[0]}: the training had '
+                         'diverged when it was written. Take an earlier checkpoint.')
 
 
 def _shorten(title: str, names: Sequence[str], limit: int = 12) -> str:

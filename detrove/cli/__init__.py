@@ -7,19 +7,22 @@ import sys
 from collections.abc import Sequence
 
 from .errors import DEBUG_FLAG, run_reporting_errors
+from .safe_option import SAFE_CONFIG_FLAG, config_reading
 
 # command -> (module with `main(argv)`, one line of help)
 COMMANDS = {
     'train': ('detrove.cli.train', 'train a detector or a segmentor from a config file'),
+    'replay': ('detrove.cli.replay', 'compute a training step again that had a non-finite loss or gradient'),
     'test': ('detrove.cli.test', 'evaluate a checkpoint, or write its predictions'),
-    'infer': ('detrove.cli.infer', 'run a trained model on images, folders and patterns'),
+    'infer': ('detrove.cli.infer', 'run a trained model on images, videos or a camera'),
+    'export': ('detrove.cli.export', 'write a model as ONNX, torch.export, OpenVINO or TorchScript, and compare'),
     'report': ('detrove.cli.report', 'write a page about trained models: what they find, miss and confuse'),
     'ablate': ('detrove.cli.ablate', 'compare configs, each trained with several seeds, in one table'),
     'convert-checkpoint': (
         'detrove.cli.convert_checkpoint',
         "turn a paper's official checkpoint into one for a config",
     ),
-    'convert-dataset': ('detrove.cli.convert_dataset', 'turn a VOC or YOLO folder into COCO json'),
+    'convert-dataset': ('detrove.cli.convert_dataset', 'turn VOC or YOLO into COCO json, or cut COCO into tiles'),
     'check-dataset': ('detrove.cli.check_dataset', 'say what is missing or malformed in the data of a config'),
     'preflight': ('detrove.cli.preflight', 'say what would break or spoil a training, before it starts'),
     'browse-dataset': ('detrove.cli.browse_dataset', 'show what training gets: images beside their originals'),
@@ -35,7 +38,8 @@ _EPILOG = f"""commands:
 {chr(10).join(f'  {name:<20}{line}' for name, (_, line) in COMMANDS.items())}
 
 `detrove COMMAND --help` explains one command. With {DEBUG_FLAG}, or DETROVE_DEBUG=1 in the environment,
-an error shows its traceback.
+an error shows its traceback. With {SAFE_CONFIG_FLAG}, or DETROVE_SAFE_CONFIG=1, configs are read as data: for
+those from strangers, since a config is otherwise code that is run.
 
 examples:
   detrove train configs/rt_detr/rtdetr_nano_shapes.py
@@ -58,8 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('GOMP_SPINCOUNT', '100000')
     words = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG_FLAG in words
-    words = [word for word in words if word != DEBUG_FLAG]
-    return run_reporting_errors(lambda: _dispatch(words), debug=debug)
+    safe_configs = SAFE_CONFIG_FLAG in words
+    words = [word for word in words if word not in (DEBUG_FLAG, SAFE_CONFIG_FLAG)]
+    with config_reading(safe=safe_configs):
+        return run_reporting_errors(lambda: _dispatch(words), debug=debug)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -11,13 +11,14 @@ from .train import build_parser as build_train_parser
 _EPILOG = """examples:
   detrove ablate base.py base_no-denoising.py
   detrove ablate base.py base_no-denoising.py --seeds 5 -- --amp --cfg-options train_dataloader.batch_size=4
+  detrove ablate base.py --search space.py --trials 30
   detrove ablate base.py base_no-denoising.py --launcher slurm --gpus 8 --slurm-options partition=gpu time=1440
 
 Stopped, it goes on when the same command is called again. docs/ablations.md says more.
 """
 # What ablate itself says to the training.
 _OURS = {'work_dir': '--work-dir', 'resume': '--resume', 'launcher': '--launcher'}
-_NOT_SETTINGS = {'work_dir', 'resume', 'launcher', 'visualizer', 'vis_backends', 'log_level'}
+_NOT_SETTINGS = {'work_dir', 'resume', 'launcher', 'visualizer', 'vis_backends', 'log_level', 'log_to'}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +30,18 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file; the first one is the base')
-    parser.add_argument('--seeds', type=_positive, default=3, metavar='N', help='seeds 0 to N - 1 for each config (3)')
+    parser.add_argument('--seeds', type=_positive, metavar='N', help='seeds 0 to N - 1 for each config (3)')
+    parser.add_argument(
+        '--search',
+        metavar='SPACE.py',
+        help='search settings of one config with Optuna: the file has `def space(trial)`, which returns a dict of '
+        'settings as for --cfg-options',
+    )
+    parser.add_argument('--trials', type=_positive, default=20, metavar='N', help='trainings of --search (20)')
+    parser.add_argument(
+        '--startup', type=_positive, default=5, metavar='N',
+        help='trainings of --search before one that is below the median may be ended early (5)',
+    )
     parser.add_argument('--work-dir', metavar='DIR', help='where everything goes (./work_dirs/ablation_FIRST_CONFIG)')
     parser.add_argument('--metric', help='what to compare by, e.g. coco/bbox_mAP (that of the best checkpoint)')
     parser.add_argument(
@@ -57,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, train_args = parser.parse_args(words[:split]), words[split + 1 :]
     _check_options(parser, args)
 
+    if args.search:
+        return _search(args, train_args)
+
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from .ablation_launch import train_here, train_on_slurm
     from .ablation_run import Run
@@ -64,15 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     experiments = read_experiments(args.configs, train_args, num_gpus=args.gpus)
     work_dir = Path(args.work_dir or Path('work_dirs') / f'ablation_{experiments[0].name}').expanduser().resolve()
+    seeds = args.seeds or 3
     # Every config with the first seed, then with the second: what there is can be compared early.
     runs = [
         Run(experiment, seed, work_dir / f'{experiment.name}_seed{seed}')
-        for seed in range(args.seeds)
+        for seed in range(seeds)
         for experiment in experiments
     ]
     _check_same_settings(runs)
     work_dir.mkdir(parents=True, exist_ok=True)
-    print(f'{len(experiments)} configs x {args.seeds} seeds in {work_dir}', flush=True)
+    print(f'{len(experiments)} configs x {seeds} seeds in {work_dir}', flush=True)
 
     def after_run(problems: Mapping[Run, str]) -> None:
         try:
@@ -91,6 +107,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for run, why in problems.items():
         print(f'no result: {run}: {why}\n  log: {run.log}', file=sys.stderr)
     return int(len(read_results(runs)) < len(runs))
+
+
+def _search(args: argparse.Namespace, train_args: Sequence[str]) -> int:
+    from .ablation_search import search
+
+    def experiment(words: Sequence[str]):
+        return read_experiments(args.configs, words, num_gpus=args.gpus)[0]
+
+    name = Path(args.configs[0]).stem
+    work_dir = Path(args.work_dir or Path('work_dirs') / f'search_{name}').expanduser().resolve()
+    return search(args, train_args, work_dir, make_experiment=experiment, check=_check_same_settings)
 
 
 def read_experiments(names: Sequence[str], train_args: Sequence[str], *, num_gpus: int) -> list:
@@ -191,6 +218,8 @@ def _check_same_settings(runs: Sequence) -> None:
 
 
 def _check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.search and (len(args.configs) > 1 or args.seeds or args.launcher != 'none'):
+        parser.error('--search takes one config, and no --seeds or --launcher: each trial is trained here with seed 0')
     if args.launcher != 'slurm':
         if args.slurm_options:
             parser.error('--slurm-options goes with --launcher slurm')

@@ -62,7 +62,7 @@ def train_here(runs: Sequence[Run], *, after_run: Callable[[Mapping[Run, str]], 
             f'have ended: {", ".join(map(str, submitted))}'
         )
     problems = {}
-    with _ended_by_signals(), _progress(len(runs)) as show:
+    with ended_by_signals(), _progress(len(runs)) as show:
         for index, run in enumerate(runs):
             where = f'[{index + 1}/{len(runs)}] {run}'
             if run.is_finished:
@@ -229,7 +229,7 @@ def _show_position(show: Callable[[float, str], None], run: Run, index: int) -> 
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end this process as an exception does, so that the training is ended with it."""
 
     def leave(number, frame):

@@ -87,7 +87,7 @@ def summarise(runs: Sequence[Run], results: Mapping[Run, Mapping], metric: str) 
     for experiment in dict.fromkeys(run.experiment for run in runs):
         own = [run for run in runs if run.experiment is experiment]
         finished = [run for run in own if run in results]
-        sign = _sign(metric, experiment)
+        sign = sign_of(metric, experiment)
         best = [_best_validation(results[run], metric, sign, run) for run in finished]
         rows.append(
             Row(
@@ -139,7 +139,7 @@ def _own_choice(run: Run, result: Mapping) -> str:
     return 'mIoU' if names[0] == 'aAcc' and 'mIoU' in names else names[0]
 
 
-def _sign(metric: str, experiment: Experiment) -> int:
+def sign_of(metric: str, experiment: Experiment) -> int:
     """1 where higher values are better, -1 where lower ones are, as mmengine's CheckpointHook decides it."""
     from mmengine.hooks import CheckpointHook
 

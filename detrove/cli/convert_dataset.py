@@ -1,4 +1,4 @@
-"""`detrove convert-dataset`: turn a VOC or YOLO folder into COCO json."""
+"""`detrove convert-dataset`: turn a VOC or YOLO folder into COCO json, or cut a COCO data set into tiles."""
 
 import argparse
 import sys
@@ -28,12 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ['tiles']:
+        from detrove.cli import cut_dataset
+
+        return cut_dataset.main(words[1:])
     parser = argparse.ArgumentParser(
         prog='detrove convert-dataset',
         description='Turn a VOC or YOLO data set into COCO json. Images stay where they are.',
+        epilog='detrove convert-dataset tiles ANN_FILE --images DIR --out DIR --tile PIXELS cuts a COCO data set into '
+        'tiles (convert-dataset tiles --help); a folder of this name is ./tiles.',
     )
     add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     conversion = read(args.source, layout=args.format, classes=_classes(args.classes), show_progress=True)
     if conversion.problems:
         for problem in conversion.problems[:SHOWN_PROBLEMS]:

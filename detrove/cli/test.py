@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .run_options import add_run_options, apply_run_options, start_processes
+from .run_options import add_run_options, apply_run_options, positive, start_processes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,7 +41,15 @@ def build_parser() -> argparse.ArgumentParser:
         help='write images with predictions to WORK_DIR/TIME/DIR (segmentation: to DIR)',
     )
     parser.add_argument('--wait-time', type=float, default=2, metavar='S', help='seconds each image is shown (2)')
-    parser.add_argument('--tta', action='store_true', help='average over augmented copies of each image')
+    parser.add_argument('--tta', action='store_true', help='average over augmented copies of each image (boxes: fused)')
+    parser.add_argument(
+        '--tile', type=positive, metavar='PIXELS',
+        help='test large images in overlapping squares of this size, whose boxes are merged before they are compared',
+    )
+    parser.add_argument(
+        '--overlap', type=float, default=0.2, metavar='S', help="share of a tile's side that its neighbour has too "
+        '(0.2)',
+    )
     parser.add_argument(
         '--fuse', action='store_true', help="test the model's inference form: norms and branches folded"
     )
@@ -54,7 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.tile is not None and args.tta:
+        parser.error('--tile and --tta: one at a time')
     status = start_processes('test', args, argv)
     if status is not None:
         return status
@@ -65,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from detrove.engine.config_check import check_config, load_config
     from detrove.engine.launchers import export_ranks
     from detrove.engine.runner import build_runner
+    from detrove.inference import cut_test_set
 
     export_ranks(args.launcher)  # here already: messages about the config name the rank
     cfg = load_config(args.config, args.cfg_options)
@@ -78,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_config(cfg, mode='test')
     if args.out is not None:
         _prepare_out(cfg, args.out, force=args.force)
+    if args.tile is not None:
+        cut_test_set(cfg, tile=args.tile, overlap=args.overlap)
     if args.tta:
         _use_test_time_augmentation(cfg)
 
@@ -123,8 +137,7 @@ def _use_test_time_augmentation(cfg: Config):
     """Wrap the model and replace the test pipeline by `tta_model` and `tta_pipeline`; a flip by default."""
     segmentation = is_segmentation(cfg)
     if 'tta_model' not in cfg:
-        suppression = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-        cfg.tta_model = dict(type='SegTTAModel') if segmentation else dict(type='DetTTAModel', tta_cfg=suppression)
+        cfg.tta_model = dict(type='SegTTAModel' if segmentation else 'FusedTTAModel')
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

@@ -18,7 +18,13 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CKPT',
-        help='continue from CKPT, or from the latest checkpoint in the work directory when no file is named',
+        help='continue from CKPT, or from the latest whole checkpoint in the work directory when no file is named',
+    )
+    parser.add_argument(
+        '--resume-changed',
+        action='store_true',
+        help='with --resume: also where schedule, optimiser, batch size or number of processes changed, with the '
+        'values of now',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (bfloat16 where there is no GPU)')
     parser.add_argument(
@@ -52,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help and wrong usage answer at once: these imports take seconds.
     from detrove.engine.config_check import check_config, load_config
+    from detrove.engine.hooks.raw_evaluation import add_raw_evaluation
     from detrove.engine.launchers import export_ranks
     from detrove.engine.runner import build_runner
+    from detrove.engine.trackers import add_trackers
 
     export_ranks(args.launcher)  # here already: messages about the config name the rank
     cfg = load_config(args.config, args.cfg_options)
@@ -65,10 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume_changed:
+        if not cfg.get('resume'):
+            raise ValueError('--resume-changed says how to resume: give --resume, too')
+        cfg.resume_changed = True
     if args.overfit:
         from detrove.engine.overfit import prepare_overfit
 
         prepare_overfit(cfg, args.overfit, steps=args.overfit_steps)
+    else:
+        add_raw_evaluation(cfg)  # overfitting has no average
+    add_trackers(cfg)
     check_config(cfg, mode='train')
 
     runner = build_runner(cfg)

@@ -18,9 +18,9 @@ def repair_earlier_imports() -> int:
     """Re-bind what mm modules imported before detrove failed to take from mmcv. Returns how many names."""
     loaded = _loaded_mm_modules()
     if 'mmengine.runner.checkpoint' in loaded:
-        from .safe_load import allow_mmengine_checkpoints
+        from .safe_load import after_import
 
-        allow_mmengine_checkpoints()
+        after_import(loaded['mmengine.runner.checkpoint'])
     _finish_mmpretrain(loaded)
     if 'mmcv.ops' in loaded:
         return 0

@@ -23,7 +23,7 @@ from detrove.version import __version__
 
 from .json_bytes import from_json, to_json
 
-MAGIC = b'detrove records1'  # the layout below
+MAGIC = b'detrove records2'  # the layout below
 #: Smaller files are read as fast as a cache.
 MIN_BYTES = 8 * 2**20
 #: A file that changed this short a time ago may change again without its times showing it.
@@ -39,18 +39,26 @@ class Records:
         header: what is known of them all.
         text: (B,) uint8, one after the other.
         ends: (N,) int64, where each ends.
+        sums: (N,) uint32, CRC-32 of each.
         file: the file that `text` is a view of, None if it is in this process' memory.
     """
 
     header: dict
     text: np.ndarray
     ends: np.ndarray
+    sums: np.ndarray
     file: Path | None = None
 
     @classmethod
     def pack(cls, header: dict, texts: Sequence[bytes]) -> 'Records':
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        return cls(header, np.frombuffer(bytearray().join(texts), np.uint8), lengths.cumsum())
+        sums = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts))
+        return cls(header, np.frombuffer(bytearray().join(texts), np.uint8), lengths.cumsum(), sums)
+
+    def check(self, index: int, text: memoryview) -> None:
+        """Raises a ValueError if this is not the text of that record: a file can be damaged after it was mapped."""
+        if self.file is not None and zlib.crc32(text) != self.sums[index]:
+            raise ValueError(f'{self.file} is damaged in record {index}. Delete it: it is made anew.')
 
     def __getstate__(self) -> dict:
         """Processes that are not forked map the file themselves."""
@@ -107,29 +115,31 @@ def read_records(file: Path, key: dict) -> Records | None:
             if len(start) < len(MAGIC) + 32 or not start.startswith(MAGIC):
                 return None
             header_bytes, number, text_bytes, checksum = np.frombuffer(start, '<u8', offset=len(MAGIC)).tolist()
-            begin = len(start) + header_bytes + 8 * number
+            begin = len(start) + header_bytes + 12 * number
             if os.fstat(stream.fileno()).st_size != begin + text_bytes:
                 return None
-            head = stream.read(header_bytes + 8 * number)
+            head = stream.read(header_bytes + 12 * number)
             if zlib.crc32(head) != checksum:
                 return None
         header = from_json(head[:header_bytes])
         if header['key'] != key:
             return None
-        ends = np.frombuffer(head, '<i8', offset=header_bytes)
-        return Records(header, np.memmap(file, np.uint8, 'r', begin, (text_bytes,)).view(np.ndarray), ends, file)
+        ends = np.frombuffer(head, '<i8', number, header_bytes)
+        sums = np.frombuffer(head, '<u4', number, header_bytes + 8 * number)
+        return Records(header, np.memmap(file, np.uint8, 'r', begin, (text_bytes,)).view(np.ndarray), ends, sums, file)
     except (OSError, ValueError):
         return None
 
 
 def _write(file: Path, records: Records) -> None:
     """In one step: who reads at the same time sees the old file or the new one."""
-    header, ends = to_json(records.header), records.ends.astype('<i8').tobytes()
-    numbers = [len(header), len(records.ends), len(records.text), zlib.crc32(header + ends)]
+    header = to_json(records.header)
+    arrays = records.ends.astype('<i8').tobytes() + records.sums.astype('<u4').tobytes()
+    numbers = [len(header), len(records.ends), len(records.text), zlib.crc32(header + arrays)]
     handle, partial = tempfile.mkstemp(dir=file.parent, prefix=f'.{file.name}.')
     try:
         with open(handle, 'wb') as stream:
-            stream.write(MAGIC + np.array(numbers, '<u8').tobytes() + header + ends)
+            stream.write(MAGIC + np.array(numbers, '<u8').tobytes() + header + arrays)
             stream.write(records.text.data)
         os.chmod(partial, 0o644)  # others who share the data set read it too
         os.replace(partial, file)

@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import os.path as osp
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +17,7 @@ from .annotation_cache import Records, cached_records
 from .categories import category_ids_of
 from .coco_file import LAYOUT_HINT, CocoFile, read_coco_file
 from .json_bytes import from_json, to_json
+from .mask_check import check_masks
 
 
 @DATASETS.register_module()
@@ -83,7 +84,24 @@ class CocoDetection(BaseDetDataset):
             raise IndexError(f'index {idx}, but {self.ann_file} has {number} images')
         idx %= number
         start = self.data_address[idx - 1] if idx else 0
-        return from_json(self.data_bytes[start : self.data_address[idx]].data) | dict(sample_idx=idx)
+        text = self.data_bytes[start : self.data_address[idx]].data
+        if self.data_address is self._records.ends:  # not so after `get_subset_` and its like
+            self._records.check(idx, text)
+        try:
+            data_info = from_json(text)
+        except (ValueError, RecursionError) as error:  # in an outline: the rest was parsed before
+            raise ValueError(f'{self.ann_file}: a segmentation of image {idx} is not JSON: {error}') from error
+        return data_info | dict(sample_idx=idx)
+
+    def prepare_data(self, idx: int) -> dict | None:
+        data_info = self.get_data_info(idx)
+        if self._wants_masks:
+            check_masks(data_info, source=self.ann_file)
+        return self.pipeline(data_info)
+
+    @property
+    def _wants_masks(self) -> bool:
+        return any(getattr(transform, 'with_mask', False) for transform in self.pipeline.transforms)
 
     def image_sizes_hw(self) -> np.ndarray:
         """Height and width of every image as the file has them, (N, 2) int64."""
@@ -136,14 +154,14 @@ class CocoDetection(BaseDetDataset):
         """What is true of the file as a whole, fit for JSON, and its images. Masks may be JSON still."""
         content = self._read()
         cat_ids = self._match_classes(content)
-        objects, num_thin = self._instances(content, {cat_id: label for label, cat_id in enumerate(cat_ids)})
+        objects, left_out = self._instances(content, {cat_id: label for label, cat_id in enumerate(cat_ids)})
         data_list = [self._data_info(image, objects.get(image['id'], [])) for image in content.images]
         names = defaultdict(list)
         for data_info in data_list:
             folder, name = osp.split(data_info['img_path'])
             names[folder].append(name)
         masks = ['mask' in instance for data_info in data_list for instance in data_info['instances']]
-        facts = dict(cat_ids=cat_ids, classes=self._metainfo['classes'], thin=num_thin, files=dict(names),
+        facts = dict(cat_ids=cat_ids, classes=self._metainfo['classes'], left_out=left_out, files=dict(names),
                      objects=len(masks), without_mask=len(masks) - sum(masks))
         self._adopt(facts)
         return facts, data_list
@@ -154,10 +172,8 @@ class CocoDetection(BaseDetDataset):
         self._metainfo.setdefault('classes', tuple(facts['classes']))
         if list(facts['classes']) == list(CocoDataset.METAINFO['classes']):
             self._metainfo.setdefault('palette', CocoDataset.METAINFO['palette'])
-        num_boxes, num_images = facts['thin']
-        if num_boxes:
-            print_log(f'{self.ann_file}: left out {num_boxes} boxes thinner than one pixel in {num_images} images.',
-                      'current', logging.WARNING)
+        if facts['left_out']:
+            print_log(f'{self.ann_file}: left out {facts["left_out"]}', 'current', logging.WARNING)
         self._check_images(facts['files'])
         self._check_objects(facts)
 
@@ -190,8 +206,8 @@ class CocoDetection(BaseDetDataset):
                 f'{sorted(unlisted, key=str)[:5]}')
         return cat_ids
 
-    def _instances(self, content: CocoFile, label_of: dict[int, int]) -> tuple[dict, tuple[int, int]]:
-        """The objects of each image id; how many boxes were too thin, in how many images."""
+    def _instances(self, content: CocoFile, label_of: dict[int, int]) -> tuple[dict, str]:
+        """The objects of each image id; how many boxes were left out, for the log."""
         size_of = {image['id']: (image['width'], image['height']) for image in content.images}
         unknown = set(content.image_ids) - size_of.keys()
         if unknown:
@@ -199,26 +215,28 @@ class CocoDetection(BaseDetDataset):
                 f'{self.ann_file}: annotations refer to {len(unknown)} image ids that "images" does not '
                 f'list, for example {sorted(unknown, key=str)[:3]}.')
         if not content.image_ids:
-            return {}, (0, 0)
+            return {}, ''
         limits_wh = np.array([size_of[image_id] for image_id in content.image_ids])
-        boxes_xywh = np.array(content.boxes_xywh)
-        corners = np.maximum(boxes_xywh[:, :2], 0), np.minimum(boxes_xywh[:, :2] + boxes_xywh[:, 2:], limits_wh)
-        large = (corners[1] - corners[0] >= 1).all(1)
-        objects, thin = defaultdict(list), Counter()
-        for image_id, category_id, box_xyxy, is_large, ignored, mask in zip(
+        boxes_xywh = np.array(content.boxes_xywh, np.float64)
+        with np.errstate(over='ignore', invalid='ignore'):
+            corners = np.maximum(boxes_xywh[:, :2], 0), np.minimum(boxes_xywh[:, :2] + boxes_xywh[:, 2:], limits_wh)
+        finite = np.isfinite(boxes_xywh).all(1)
+        large = (corners[1] - corners[0] >= 1).all(1) & finite
+        objects, left_out = defaultdict(list), []
+        for index, (image_id, category_id, box_xyxy, is_large, ignored, mask) in enumerate(zip(
                 content.image_ids, content.category_ids, np.hstack(corners).tolist(), large.tolist(), content.ignored,
-                content.segmentations, strict=True):
+                content.segmentations, strict=True)):
             label = label_of.get(category_id)
             if label is None:
                 continue
             if not is_large:
-                thin[image_id] += 1
+                left_out.append(index)
                 continue
             instance = dict(bbox=box_xyxy, bbox_label=label, ignore_flag=int(ignored))
             if mask is not None:
                 instance['mask'] = mask
             objects[image_id].append(instance)
-        return objects, (thin.total(), len(thin))
+        return objects, _describe_left_out(left_out, content, finite)
 
     def _data_info(self, image: dict, instances: list[dict]) -> dict:
         seg_folder = self.data_prefix.get('seg')
@@ -255,8 +273,7 @@ class CocoDetection(BaseDetDataset):
             raise ValueError(
                 f'{self.ann_file} has no object of the classes {list(self._metainfo["classes"])} to train '
                 f'on in its {sum(map(len, facts["files"].values()))} images.')
-        wants_masks = any(getattr(transform, 'with_mask', False) for transform in self.pipeline.transforms)
-        if wants_masks and facts['without_mask']:
+        if self._wants_masks and facts['without_mask']:
             raise ValueError(
                 f'{self.ann_file}: the pipeline loads masks, but {facts["without_mask"]} of {facts["objects"]} objects '
                 f'have no "segmentation". Use a detection config, or annotate masks.')
@@ -282,6 +299,18 @@ class CocoDetection(BaseDetDataset):
                 f'{self.ann_file}'
             )
         return kept
+
+
+def _describe_left_out(places: list[int], content: CocoFile, finite: np.ndarray, shown: int = 3) -> str:
+    """How many boxes, why, and the first of them; nothing where there are none."""
+    if not places:
+        return ''
+    not_finite = int((~finite[places]).sum())
+    images = len({content.image_ids[place] for place in places})
+    kind = f'thinner than one pixel inside their image{f", {not_finite} of them not finite" if not_finite else ""}'
+    examples = '; '.join(f'{list(content.boxes_xywh[place])} of image id {content.image_ids[place]}'
+                         for place in places[:shown])
+    return f'{len(places)} boxes {kind}, in {images} images: {examples}{"; ..." if len(places) > shown else ""}'
 
 
 def _changes_entries(kind: type) -> bool:

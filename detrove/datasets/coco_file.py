@@ -1,6 +1,7 @@
 """COCO's annotation files read into columns, checked."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,20 +64,21 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
         needs_annotations: a file without "annotations" is an error.
 
     Raises:
-        ValueError: it is not COCO json, lists no images, or an entry lacks a field.
+        ValueError: it is not COCO json, lists no images, lists an id twice, or an entry lacks a field or has one of
+            another kind than COCO's.
     """
     data = Path(path).read_bytes()
     if msgspec is not None:
         try:
             content = msgspec.json.decode(data, type=_Content)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             pass  # looked at below, entry by entry
         else:
             _check_entries(dict(images=content.images, categories=content.categories), source)
-            return _columns(content)
+            return _columns(content, source)
     try:
         content = from_json(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{source} is not COCO json: {error}. {LAYOUT_HINT}') from error
     needed = ('images', 'annotations', 'categories') if needs_annotations else ('images', 'categories')
     missing = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -84,7 +86,8 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
         found = f'the keys {list(content)[:8]}' if isinstance(content, dict) else f'a {type(content).__name__}'
         raise ValueError(f'{source} is not COCO json: it holds {found}, but lacks the lists {missing}. {LAYOUT_HINT}')
     _check_entries(content, source)
-    annotations = content.get('annotations', [])
+    annotations = content.get('annotations') or []
+    _check_flags(((key, x.get(key)) for key in ('iscrowd', 'ignore') for x in annotations), source)
     return CocoFile(
         images=content['images'], categories=content['categories'],
         image_ids=[x['image_id'] for x in annotations],
@@ -94,8 +97,9 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
         segmentations=[x.get('segmentation') or None for x in annotations])
 
 
-def _columns(content: '_Content') -> CocoFile:
+def _columns(content: '_Content', source: str) -> CocoFile:
     annotations = content.annotations
+    _check_flags((pair for x in annotations for pair in (('iscrowd', x.iscrowd), ('ignore', x.ignore))), source)
     empty = (b'', b'[]', b'null', b'{}', b'""')
     return CocoFile(
         images=content.images, categories=content.categories,
@@ -108,8 +112,9 @@ def _columns(content: '_Content') -> CocoFile:
 
 def _four_numbers(annotation: dict, source: str) -> list[float]:
     box_xywh = annotation['bbox']
-    if not (isinstance(box_xywh, list) and len(box_xywh) == 4 and all(isinstance(x, int | float) for x in box_xywh)):
-        raise ValueError(f'{source}: bbox must be [x, y, width, height], got {box_xywh} in {str(annotation)[:200]}')
+    if not (isinstance(box_xywh, list) and len(box_xywh) == 4 and all(map(_is_float, box_xywh))):
+        raise ValueError(f'{source}: bbox must be [x, y, width, height], got {_short(box_xywh)} in '
+                         f'{_short(annotation)}')
     return box_xywh
 
 
@@ -117,7 +122,60 @@ def _check_entries(content: dict, source: str) -> None:
     if not content['images']:
         raise ValueError(f'{source} lists no images.')
     for key, fields in FIELDS.items():
-        for entry in content.get(key, []):
+        entries = content.get(key) or []
+        if not isinstance(entries, list):
+            raise ValueError(f'{source}: "{key}" has to be a list, and is a {type(entries).__name__}.')
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise ValueError(f'{source}: an entry of "{key}" has to be an object, and is {_short(entry)}')
+            if key == 'images' and 'file_name' not in entry and 'coco_url' in entry:  # LVIS: folder and name in COCO
+                entry['file_name'] = '/'.join(str(entry['coco_url']).split('/')[-2:])
             if not fields <= entry.keys():
                 raise ValueError(f'{source}: an entry of "{key}" lacks {sorted(fields - entry.keys())}: '
-                                 f'{str(entry)[:200]}')
+                                 f'{_short(entry)}')
+            for field in fields:
+                holds, expected = _KINDS.get(field, _ANYTHING)
+                if not holds(entry[field]):
+                    raise ValueError(f'{source}: {field} has to be {expected}, got {_short(entry[field])} in an entry '
+                                     f'of "{key}": {_short(entry)}')
+    for key in ('images', 'categories'):
+        twice = [index for index, number in Counter(entry['id'] for entry in content[key]).items() if number > 1]
+        if twice:
+            raise ValueError(f'{source} lists {len(twice)} ids of "{key}" more than once, for example {twice[:3]}. '
+                             'Annotations name these ids: give each entry its own.')
+
+
+def _check_flags(flags: Iterable[tuple[str, Any]], source: str) -> None:
+    """A crowd that is called '0' would count as one."""
+    for key, kind in {(key, type(value)) for key, value in flags}:
+        if kind not in (int, bool, float, type(None)):
+            raise ValueError(f'{source}: {key} has to be 0 or 1, and is a {kind.__name__} in some annotations.')
+
+
+def _is_float(value) -> bool:
+    """Whether it is a number, and one that a float can hold; NaN and infinity are told of by who uses it."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
+
+
+def _is_id(value) -> bool:
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _is_size(value) -> bool:
+    return isinstance(value, int | float) and 0 < value < 2**31 and value == int(value)
+
+
+def _is_file_name(value) -> bool:
+    return isinstance(value, str) and bool(value) and '\0' not in value
+
+
+_ID = (_is_id, 'a number or text')
+_SIZE = (_is_size, 'a whole number above 0')
+_ANYTHING = (lambda value: True, '')
+#: What the values of FIELDS have to be.
+_KINDS = dict(id=_ID, image_id=_ID, category_id=_ID, width=_SIZE, height=_SIZE,
+              file_name=(_is_file_name, 'the name of a file'), name=(lambda value: isinstance(value, str), 'text'))
+
+
+def _short(value) -> str:
+    return str(value)[:200]

@@ -86,7 +86,7 @@ def read(
                 f'classes.txt. Name the layout with --format where it cannot be told.'
             )
         layout = fitting[0]
-    conversion = readers[layout].read(folder, classes, _progress(show_progress))
+    conversion = readers[layout].read(folder, classes, progress_bar(show_progress))
     if not any(conversion.splits.values()):
         problems = ''.join(f'\n  {problem}' for problem in conversion.problems[:5])
         raise ValueError(f'{folder}: no images of a {layout.upper()} data set could be read.{problems}')
@@ -95,7 +95,8 @@ def read(
     return conversion
 
 
-def _progress(show: bool) -> Callable[[list, str], Iterable]:
+def progress_bar(show: bool) -> Callable[[list, str], Iterable]:
+    """Wraps a list to show on a terminal how much of it is done, under a description."""
     console = Console(stderr=True)
     return lambda items, description: track(
         items, description, console=console, disable=not (show and console.is_terminal)
@@ -144,13 +145,18 @@ def write(conversion: Conversion, out: str | Path, *, force: bool = False) -> li
         )
     out.mkdir(parents=True, exist_ok=True)
     for split, path in zip(conversion.splits, paths, strict=True):
-        with tempfile.NamedTemporaryFile(
-            'w', dir=out, prefix=f'.{split}.', suffix='.partial', delete=False
-        ) as file:
-            json.dump(to_coco(conversion, split), file)
-        os.chmod(file.name, 0o666 & ~_umask())
-        os.replace(file.name, path)
+        write_json(to_coco(conversion, split), path)
     return paths
+
+
+def write_json(content: dict, path: Path) -> None:
+    """Write a file that is there in full or not at all."""
+    with tempfile.NamedTemporaryFile(
+        'w', dir=path.parent, prefix=f'.{path.stem}.', suffix='.partial', delete=False
+    ) as file:
+        json.dump(content, file)
+    os.chmod(file.name, 0o666 & ~_umask())
+    os.replace(file.name, path)
 
 
 def _umask() -> int:

@@ -240,7 +240,7 @@ class OneDETR(BaseDetector):
         """
         sizes_hw = self._image_sizes(batch_inputs, batch_data_samples)
         outputs = self.decode(batch_inputs, image_sizes_hw=sizes_hw)
-        scores, labels, query = self._best_pairs(outputs.decoder)
+        scores, labels, query = self.best_pairs(outputs.decoder)
         boxes_xyxy = box_cxcywh_to_xyxy(_gather(outputs.decoder.boxes_cxcywh[-1], query))
         results = []
         for i, (sample, (height, width)) in enumerate(zip(batch_data_samples, sizes_hw, strict=True)):
@@ -267,10 +267,10 @@ class OneDETR(BaseDetector):
 
     def select_detections(self, decoded: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
         """The best (query, class) pairs of the last layer: scores (B, N), labels (B, N), boxes_cxcywh (B, N, 4)."""
-        scores, labels, query = self._best_pairs(decoded)
+        scores, labels, query = self.best_pairs(decoded)
         return scores, labels, _gather(decoded.boxes_cxcywh[-1], query)
 
-    def _best_pairs(self, decoded: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
+    def best_pairs(self, decoded: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and queries of the best pairs, each (B, N)."""
         scores = decoded.logits[-1].sigmoid().flatten(1)
         scores, index = scores.topk(min(self.max_per_img, scores.shape[1]), dim=1)

@@ -1,5 +1,5 @@
-"""Runner, hooks, optimiser set-up and visualizer. Importing it registers them."""
+"""Runner, loops, hooks, optimiser set-up and visualizer. Importing it registers them."""
 
-from . import ema, hooks, optim, runner, visualizer
+from . import data_order, ema, hooks, loops, optim, runner, visualizer
 
-__all__ = ['ema', 'hooks', 'optim', 'runner', 'visualizer']
+__all__ = ['data_order', 'ema', 'hooks', 'loops', 'optim', 'runner', 'visualizer']

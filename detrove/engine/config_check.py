@@ -21,8 +21,9 @@ from .signatures import (
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
     'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'channels_last', 'compile',
-    'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'partial_checkpoint_ok',
-    'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends',
+    'custom_imports', 'efficient_conv_bn_eval', 'evaluate_raw', 'find_unused_parameters', 'log_to',
+    'model_wrapper_cfg', 'partial_checkpoint_ok', 'resume_changed', 'runner_type',
+    'skip_non_finite', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends',
 }  # fmt: skip
 RUNNER_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | _FURTHER_KEYS
 
@@ -64,6 +65,14 @@ _LAYER_SETTINGS = {
     'plugins',
     'cfg',
 }
+# Settings of one kind only: key, kinds, how they are called.
+_KINDS = (
+    *((key, str, 'text') for key in ('default_scope', 'load_from', 'work_dir')),
+    *((key, (Mapping, type(None)), 'a dict') for key in (
+        'model', 'optim_wrapper', 'default_hooks', 'visualizer', 'log_processor', 'train_dataloader', 'val_dataloader',
+        'test_dataloader', 'env_cfg')),
+    ('custom_hooks', (list, tuple), 'a list'),
+)  # fmt: skip
 # Dicts without a `type` that may hold any key.
 _FREE_FORM = {
     'env_cfg', 'randomness', 'train_cfg', 'test_cfg', 'data_prefix', 'filter_cfg', 'metainfo', 'dist_cfg',
@@ -103,12 +112,32 @@ def check_config(cfg: Config, *, mode: str) -> None:
     Raises:
         ValueError: With every problem found.
     """
-    problems = list(config_problems(cfg, mode=mode))
-    if not problems:  # what follows looks the types up
-        scope = cfg.get('default_scope') or 'mmengine'
-        problems += data_problems(cfg, phases=_PHASES[mode], scope=scope)
-    problems += path_problems(cfg)
+    problems = list(_kind_problems(cfg))
+    _raise(f'config {cfg.filename}', problems)  # what follows takes these for granted
+    try:
+        problems = list(config_problems(cfg, mode=mode))
+        if not problems:  # what follows looks the types up
+            scope = cfg.get('default_scope') or 'mmengine'
+            problems += data_problems(cfg, phases=_PHASES[mode], scope=scope)
+        problems += path_problems(cfg)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f'config {cfg.filename}: a value in it is of a kind that does not go where it stands: '
+                         f'{type(error).__name__}: {error} (--debug shows what was looked at)') from error
     _raise(f'config {cfg.filename}', problems)
+
+
+def _kind_problems(cfg: Config) -> Iterator[str]:
+    """Settings that are of another kind than whatever reads them expects."""
+    for key, kinds, expected in _KINDS:
+        if cfg.get(key) is not None and not isinstance(cfg[key], kinds):
+            yield f'{key}: expected {expected}, got {cfg[key]!r:.100}'
+    for section in RUNNER_KEYS & set(cfg):
+        for path, node in walk_typed(cfg[section], section):
+            if not isinstance(node['type'], str) and not callable(node['type']):
+                yield f'{path}.type: expected the name of a class, got {node["type"]!r:.100}'
+            for key in ('ann_file', 'data_root'):
+                if not isinstance(node.get(key), str | None):
+                    yield f'{path}.{key}: expected text, got {node[key]!r:.100}'
 
 
 def config_problems(cfg: Config, *, mode: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from .safe_config import read_safe_config, refuse_circles, safe_configs_only
 from .signatures import suggest
 
 _SUFFIXES = ('.py', '.json', '.yaml', '.yml')
@@ -55,6 +56,9 @@ def _own_config_folders() -> list[Path]:
 def read_config(name: str) -> Config:
     """Read a config file and the files it inherits from, and import its `custom_imports`.
 
+    A config is code, and is run. Where `DETROVE_SAFE_CONFIG` is set in the environment (the option `--safe-config`),
+    it is read as data, see `read_safe_config`.
+
     Raises:
         FileNotFoundError: If the file, or one it inherits from, is not there.
         ValueError: If a file cannot be read, naming that file and the line; if an import of the config fails.
@@ -62,6 +66,9 @@ def read_config(name: str) -> Config:
     path = find_config(name)
     if path.suffix not in _SUFFIXES:
         raise ValueError(f'config {path}: expected a file ending in {", ".join(_SUFFIXES)}')
+    if safe_configs_only():
+        return read_safe_config(path)
+    refuse_circles(path)
     try:
         return Config.fromfile(str(path))
     except Exception as error:

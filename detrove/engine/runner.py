@@ -1,11 +1,13 @@
-"""mmengine's Runner, with distributed training on CPUs and safe, reported loading of checkpoints."""
+"""mmengine's Runner, with distributed training on CPUs, safe and reported loading, and exact resuming."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
@@ -13,9 +15,20 @@ from torch.utils.data import DataLoader
 
 from detrove.checkpoints import load_weights, match_classes, read_checkpoint
 
+from .checkpoint_files import choose_checkpoint, damage, whole_or_nothing
 from .compile import compile_parts
+from .data_order import SeededBatchSampler, seed_samples, seeded_order, start_worker
+from .hooks.checkpoint import PreemptionHook
+from .hooks.label_range import LabelRangeHook
 from .launchers import export_ranks, join_processes_on_cpu
+from .resume import group_settings, read_record, take_settings_of_now
 from .schedule import resolve_fractions
+
+_OURS = {
+    'CheckpointHook': 'mmengine.WholeCheckpointHook',
+    'EpochBasedTrainLoop': 'mmengine.ResumableEpochLoop',
+    'IterBasedTrainLoop': 'mmengine.ResumableIterLoop',
+}
 
 
 def has_accelerator() -> bool:
@@ -30,7 +43,7 @@ def build_runner(cfg: Config) -> Runner:
 
 @RUNNERS.register_module()
 class DetroveRunner(Runner):
-    """mmengine's Runner with eight changes.
+    """mmengine's Runner with these changes.
 
     Several processes without a GPU talk through gloo. Checkpoints are read without running code from them,
     converted when they come from a paper's official repository, and what did not fit is reported in one list.
@@ -42,9 +55,22 @@ class DetroveRunner(Runner):
 
     With `partial_checkpoint_ok=False` in the config, as testing has it, a checkpoint that does not fill the
     model or was trained on other classes is an error.
+
+    An interrupted training that is resumed ends with the same bits as one that was not (see docs/reliability.md):
+    mmengine's loops and CheckpointHook are replaced by ours, the order and augmentation of samples follow from seed
+    and position alone, and a checkpoint is written whole or not at all.
+
+    Attributes:
+        resumed: What the checkpoint says of the training that goes on (see `detrove.engine.resume`), None at a first
+            start.
     """
 
+    resumed: dict | None = None
+
     def train(self):
+        for kind in (PreemptionHook, LabelRangeHook):
+            if not any(isinstance(hook, kind) for hook in self.hooks):
+                self.register_hook(kind())
         return self._with_exit_hooks(super().train)
 
     def val(self):
@@ -58,6 +84,15 @@ class DetroveRunner(Runner):
             return run()
         finally:
             self.call_hook('on_exit')
+            self._end_data_loading()
+
+    def _end_data_loading(self) -> None:
+        """End the processes of `persistent_workers`, which outlive the SIGTERM that Python sends them at its exit."""
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+            if iterator is not None:
+                iterator._shutdown_workers()
+                loop.dataloader._iterator = None
 
     def setup_env(self, env_cfg: dict) -> None:
         if self.distributed and not is_distributed():
@@ -93,6 +128,20 @@ class DetroveRunner(Runner):
         parts = compile_parts(model, options)
         self.logger.info(f'torch.compile takes {", ".join(parts)}: the first steps are slow')
 
+    def register_hook(self, hook, priority=None) -> None:
+        super().register_hook(_ours_for(hook), priority)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        if isinstance(loop, Mapping):
+            loop = _ours_for(loop)
+        given = self._train_dataloader
+        if isinstance(given, Mapping):
+            self._train_dataloader = seeded_order(given)
+        try:
+            return super().build_train_loop(loop)
+        finally:
+            self._train_dataloader = given  # mmengine reads the batch size from it
+
     def build_param_scheduler(self, scheduler):
         return super().build_param_scheduler(resolve_fractions(scheduler, self.max_epochs, self.max_iters))
 
@@ -108,7 +157,59 @@ class DetroveRunner(Runner):
             raise ValueError(_no_images(dataloader['dataset'])) from error
         if len(built.dataset) == 0:
             raise ValueError(_no_images(dataloader['dataset'] if isinstance(dataloader, dict) else {}))
+        if isinstance(dataloader, dict):
+            built.worker_init_fn = partial(start_worker, built.worker_init_fn)
+            if built.generator is None:  # each pass over the data would draw from the generator of training
+                built.generator = torch.Generator()
+        if isinstance(built.batch_sampler, SeededBatchSampler):
+            seed_samples(built.dataset)
         return built
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write a checkpoint; on a local disk under another name first, so that it is whole or not there."""
+        if '://' in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+        elif is_main_process():
+            with whole_or_nothing(Path(out_dir) / filename) as unfinished:
+                super().save_checkpoint(str(out_dir), unfinished.name, *args, **kwargs)
+
+    def load_or_resume(self) -> None:
+        if self._resume and not self._has_loaded:
+            self._load_from = self._choose_checkpoint(self._load_from)
+            self._resume = self._load_from is not None
+        super().load_or_resume()
+
+    def _choose_checkpoint(self, named: str | None) -> str | None:
+        """The file to resume from: the one that was named, or the last whole one in the work directory."""
+        if named is not None:
+            problem = damage(Path(named).expanduser()) if Path(named).expanduser().is_file() else None
+            if problem:
+                raise ValueError(f'--resume {named}: {problem}. --resume without a name takes the last whole '
+                                 f'checkpoint in {self.work_dir}.')
+            return named
+        choice = [choose_checkpoint(Path(self.work_dir)) if is_main_process() else None]
+        broadcast_object_list(choice)
+        path, problems = choice[0]
+        for problem in problems:
+            self.logger.warning(f'left out: {problem}')
+        self.logger.info(f'--resume: {path}' if path else
+                         f'--resume: no checkpoint in {self.work_dir} yet, training starts at the beginning')
+        return None if path is None else str(path)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            ValueError: It was trained with other settings, and the config does not allow that by `resume_changed`.
+        """
+        schedulers = self.param_schedulers if isinstance(self.param_schedulers, list) else []
+        fresh = group_settings(self.optim_wrapper), [dict(scheduler.state_dict()) for scheduler in schedulers]
+        super().resume(filename, *args, **kwargs)
+        batches = self.train_loop.dataloader.batch_sampler
+        if isinstance(batches, SeededBatchSampler) and self.resumed['sampler_seed'] is not None:
+            batches.sampler.seed = self.resumed['sampler_seed']
+        if self.resumed['changed']:
+            take_settings_of_now(self, *fresh)
 
     def load_checkpoint(
         self, filename: str, map_location='cpu', strict: bool = False, revise_keys=((r'^module\.', ''),)
@@ -121,6 +222,8 @@ class DetroveRunner(Runner):
             allow_unsafe=self.cfg.get('allow_unsafe_checkpoint', False),
             revise_keys=revise_keys,
         )
+        if self._resume:
+            self.resumed = read_record(self, checkpoint, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         complete = strict or not self.cfg.get('partial_checkpoint_ok', True)
         # A checkpoint that continues this training, or is tested as it is, is taken as it is.
@@ -153,6 +256,19 @@ class DetroveRunner(Runner):
                 'Set metainfo.classes of test_dataloader.dataset to those of the checkpoint, or pass '
                 '--allow-partial.'
             )
+
+
+def _ours_for(settings):
+    """The config of a hook or loop of mmengine, with the class that takes its place here; others as they are."""
+    if not isinstance(settings, Mapping):
+        return settings
+    by_epoch = settings.get('by_epoch') if 'type' not in settings else None
+    if by_epoch is not None:
+        rest = {key: value for key, value in settings.items() if key != 'by_epoch'}
+        return dict(rest, type=_OURS['EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'])
+    name = settings['type'] if isinstance(settings['type'], str) else settings['type'].__name__
+    ours = _OURS.get(name.removeprefix('mmengine.'))
+    return settings if ours is None else dict(settings, type=ours)
 
 
 def _no_images(dataset: dict) -> str:

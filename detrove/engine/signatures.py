@@ -26,7 +26,7 @@ def find_registered(type_name, registry_names: Iterable[str], scope: str):
     """
     if not isinstance(type_name, str):
         return type_name
-    for registry in _registries(tuple(registry_names), scope):
+    for registry in registries_of(tuple(registry_names), scope):
         found = registry.get(type_name)
         if found is not None:
             return found
@@ -44,7 +44,7 @@ def find_scope(name: str, registry_names: Iterable[str]) -> str | None:
 def registered_names(registry_names: Iterable[str], scope: str) -> list[str]:
     """Every name in these registries of a scope and in mmengine's."""
     names = set()
-    for registry in _registries(tuple(registry_names), scope):
+    for registry in registries_of(tuple(registry_names), scope):
         while registry is not None:
             names |= set(registry.module_dict)
             registry = registry.parent
@@ -52,7 +52,8 @@ def registered_names(registry_names: Iterable[str], scope: str) -> list[str]:
 
 
 @functools.lru_cache
-def _registries(registry_names: tuple[str, ...], scope: str) -> tuple:
+def registries_of(registry_names: tuple[str, ...], scope: str) -> tuple:
+    """The registries of these names of a package, mmengine's where the package has none."""
     module = root_registries if scope == 'mmengine' else importlib.import_module(f'{scope}.registry')
     return tuple(getattr(module, name, getattr(root_registries, name, None)) for name in registry_names)
 

@@ -68,6 +68,8 @@ class CocoEvaluation(BaseMetric):
     """
 
     default_prefix = 'coco'
+    standard_max_dets = STANDARD_MAX_DETS
+    evaluator_options: dict = {}  # of the backend's evaluator
 
     def __init__(
         self,
@@ -134,7 +136,8 @@ class CocoEvaluation(BaseMetric):
             precision, recall = self._accumulate(detections, image_ids, iou_type)
             values = self._summarize(precision, recall)
             metrics |= {f'{iou_type}_{name}': value for name, value in values.items()}
-            logger.info(f'{iou_type} evaluation ({self.backend}, {len(image_ids)} images)\n' + _value_table(values))
+            logger.info(f'{iou_type} evaluation ({self.backend}, {len(image_ids)} images)\n'
+                        + _value_table(values, self.standard_max_dets))
             if self.classwise:
                 logger.info(f'{iou_type} AP per category\n' + self._category_table(precision, set(image_ids)))
         return metrics
@@ -168,7 +171,7 @@ class CocoEvaluation(BaseMetric):
                 found = truth.loadRes([dict(one) for one in detections] if shared else detections)
             else:
                 found = _indexed(coco_class, {**self.ground_truth, 'annotations': []})
-            evaluator = evaluator_class(truth, found, iou_type)
+            evaluator = evaluator_class(truth, found, iou_type, **self.evaluator_options)
             evaluator.params.imgIds = image_ids
             evaluator.params.catIds = self.category_ids
             evaluator.params.maxDets = self.max_dets
@@ -184,9 +187,9 @@ class CocoEvaluation(BaseMetric):
         return precision[:, :, in_dataset_order], recall[:, in_dataset_order]
 
     def _summarize(self, precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
-        standard, limit = self.max_dets.index(STANDARD_MAX_DETS), self.max_dets.index(self.limit)
+        standard, limit = self.max_dets.index(self.standard_max_dets), self.max_dets.index(self.limit)
         values = _average_precisions(precision[..., standard])
-        if self.limit != STANDARD_MAX_DETS:
+        if self.limit != self.standard_max_dets:
             values[f'mAP@{self.limit}'] = _mean(precision[:, :, :, 0, limit])
         for index, count in enumerate(self.max_dets):
             values[f'AR@{count}'] = _mean(recall[:, :, 0, index])
@@ -196,7 +199,7 @@ class CocoEvaluation(BaseMetric):
         return values
 
     def _category_table(self, precision: np.ndarray, image_ids: set) -> str:
-        standard = self.max_dets.index(STANDARD_MAX_DETS)
+        standard = self.max_dets.index(self.standard_max_dets)
         counts = dict.fromkeys(self.category_ids, 0)
         for ann in self.ground_truth['annotations']:
             if ann['image_id'] in image_ids and ann['category_id'] in counts and not ann['iscrowd']:
@@ -259,7 +262,7 @@ def _format(value: float) -> str:
     return f'{value:.3f}' if value >= 0 else '-'
 
 
-def _value_table(values: Mapping[str, float]) -> str:
+def _value_table(values: Mapping[str, float], standard_max_dets: int) -> str:
     """One line per value, with what it means computed from its name."""
     rows = []
     for name, value in values.items():
@@ -267,7 +270,7 @@ def _value_table(values: Mapping[str, float]) -> str:
         base, _, detail = kind.partition('_')
         iou = {'50': '0.50', '75': '0.75'}.get(detail, '0.50:0.95')
         area = AREAS.get(f'_{detail}', 'all')
-        rows.append([name, _format(value), f'IoU={iou}', f'area={area}', f'maxDets={count or STANDARD_MAX_DETS}'])
+        rows.append([name, _format(value), f'IoU={iou}', f'area={area}', f'maxDets={count or standard_max_dets}'])
     return _align(rows)
 
 

@@ -5,7 +5,7 @@ Solovyev, Wang and Gabruseva, "Weighted boxes fusion: Ensembling boxes from diff
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import tee
+from itertools import product, tee
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from detrove.ops.boxes import pairwise_iou
 
-from .predict import Image, drop_low_scores, predict_images
+from .predict import Image, drop_low_scores
+from .views import View
 
 IOU_THR = 0.55  # the paper's best, section 4
 
@@ -55,34 +56,55 @@ def fuse_boxes(instances: Sequence[InstanceData], *, weights: Sequence[float] | 
     return InstanceData(bboxes=boxes[order].to(dtype), scores=scores[order].to(dtype), labels=labels[order])
 
 
-def predict_fused(models: Sequence[nn.Module], images: Iterable[Image], *, score_thr: float = 0.0,
-                  **settings) -> Iterator[BaseDataElement]:
-    """The fused detections of several models on each image; of one model just its own.
+def predict_fused(models: Sequence[nn.Module], images: Iterable[Image], *, views: Sequence[View] = (View(),),
+                  score_thr: float = 0.0, **settings) -> Iterator[BaseDataElement]:
+    """What several models, or several views of each image, find together; of one model and view just its own.
+
+    Boxes are fused, see `fuse_boxes`. Semantic segmentors' class probabilities are averaged, as mmseg's `SegTTAModel`
+    does.
 
     Args:
-        models: Detectors of the same classes, each with its config at `model.cfg`.
+        models: Detectors or segmentors of the same classes, each with its config at `model.cfg`.
+        views: How each model sees each image, see `make_views`.
         images, score_thr, settings: As for `predict_images`; the threshold is that of the fused scores.
 
     Raises:
-        ValueError: If the models predict masks or label maps, or are of different classes.
+        ValueError: If the models predict instance masks, or are of different classes.
     """
-    if len(models) == 1:
-        yield from predict_images(models[0], images, score_thr=score_thr, **settings)
-        return
     if len({tuple(model.dataset_meta.get('classes', ())) for model in models}) > 1:
         raise ValueError('the models to fuse are of different classes: ' + '; '.join(
             ', '.join(model.dataset_meta.get('classes', ())) or 'unknown ones' for model in models))
+    sights = list(product(models, views))
     # Boxes with low scores lower the mean of the cluster that they join; the authors' code can skip them too.
-    lowest = score_thr / len(models)
-    streams = [predict_images(model, copy, score_thr=lowest, **settings)
-               for model, copy in zip(models, tee(images, len(models)), strict=True)]
+    lowest = score_thr / len(sights)
+    streams = [view.predict(model, copy, score_thr=lowest, **settings)
+               for (model, view), copy in zip(sights, tee(images, len(sights)), strict=True)]
+    if len(streams) == 1:
+        yield from streams[0]
+        return
     for samples in zip(*streams, strict=True):
-        for model, sample in zip(models, samples, strict=True):
-            if 'pred_instances' not in sample or 'masks' in sample.pred_instances:
-                raise ValueError(f'boxes can be fused, and {type(model).__name__} predicts masks or label maps')
-        fused = samples[0]
-        fused.pred_instances = fuse_boxes([sample.pred_instances for sample in samples])
-        yield drop_low_scores(fused, score_thr)
+        yield drop_low_scores(_together(samples, models), score_thr)
+
+
+def _together(samples: Sequence[BaseDataElement], models: Sequence[nn.Module]) -> BaseDataElement:
+    first = samples[0]
+    if 'seg_logits' in first:
+        return _average_maps(samples, models[0])
+    if 'pred_instances' not in first or 'masks' in first.pred_instances or 'pred_panoptic_seg' in first:
+        raise ValueError('boxes can be fused and label maps averaged, and '
+                         f'{" or ".join(type(model).__name__ for model in models)} predicts masks of objects')
+    first.pred_instances = fuse_boxes([sample.pred_instances for sample in samples])
+    return first
+
+
+def _average_maps(samples: Sequence[BaseDataElement], model: nn.Module) -> BaseDataElement:
+    several = len(samples[0].seg_logits.data) > 1
+    shares = [sample.seg_logits.data.softmax(0) if several else sample.seg_logits.data.sigmoid() for sample in samples]
+    mean = torch.stack(shares).mean(0)
+    labels = mean.argmax(0, keepdim=True) if several else (mean > model.decode_head.threshold).long()
+    samples[0].pred_sem_seg.data = labels
+    samples[0].seg_logits.data = mean
+    return samples[0]
 
 
 def _clusters(boxes: Tensor, scores: Tensor, iou_thr: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import nn
 
-from .sources import UnreadableImage
-from .tiles import make_tiles, merge_tiles
+from detrove.datasets.image_file import UnreadableImage
+
+from .tiles import Tile, make_tiles, merge_tiles
 
 Image = str | Path | np.ndarray
 
@@ -25,20 +27,21 @@ class ImagePipeline:
 
     Args:
         config: A config with `test_dataloader`.
+        scale: Factor of the size to which the pipeline resizes images; sides are whole multiples of 32.
 
     Raises:
-        ValueError: If it has no test pipeline, or one that does not read images.
+        ValueError: If it has no test pipeline, or one that does not read images, or there is nothing to scale.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, scale: float = 1.0):
         init_default_scope(config.get('default_scope', 'mmdet'))
-        steps = [step for step in _test_pipeline(config) if not _is_step(step, 'Load', 'Annotations')]
-        reading = [index for index, step in enumerate(steps) if _is_step(step, 'LoadImage', '')]
+        steps = [step for step in pipeline_steps(config) if not is_step(step, 'Load', 'Annotations')]
+        reading = [index for index, step in enumerate(steps) if is_step(step, 'LoadImage', '')]
         if len(reading) != 1 or reading[0] != 0:
             raise ValueError(f'{_name(config)}: the test pipeline has to begin with LoadImageFromFile and read '
                              f'images once; its steps are {", ".join(step["type"] for step in steps)}')
         self._read = Compose(steps[:1])
-        self._rest = Compose(steps[1:])
+        self._rest = Compose(_scaled(steps[1:], scale, _name(config)))
         self._as_float = bool(steps[0].get('to_float32'))
 
     def read(self, path: str | Path) -> np.ndarray:
@@ -50,6 +53,8 @@ class ImagePipeline:
         """
         try:
             image = self._read(dict(img_path=str(path)))['img']
+        except UnreadableImage:
+            raise
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -124,6 +129,31 @@ def predict_packed(model: nn.Module, packed: Sequence[dict]) -> list[BaseDataEle
     return samples
 
 
+@torch.no_grad()
+def predict_parts(model: nn.Module, packed: Iterable[dict], tiles: Sequence[Tile], size_hw: tuple[int, int], *,
+                  batch_size: int, score_thr: float = 0.0) -> InstanceData:
+    """What a detector finds in an image that it sees in tiles.
+
+    Args:
+        packed: `inputs` and `data_samples` of each tile, as `ImagePipeline.pack` makes them.
+        tiles: Where they lie, see `make_tiles`.
+        size_hw: Size of the image.
+
+    Returns:
+        Merged by `merge_tiles`, on the CPU.
+
+    Raises:
+        ValueError: If the model predicts masks or label maps.
+    """
+    packed = iter(packed)
+    found = []
+    while batch := list(islice(packed, batch_size)):
+        for sample in model.test_step({key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}):
+            _refuse_tiles_of_masks(model, sample)
+            found.append(drop_low_scores(sample.cpu(), score_thr).pred_instances)
+    return merge_tiles(found, tiles, size_hw)
+
+
 def drop_low_scores(sample: BaseDataElement, score_thr: float) -> BaseDataElement:
     """The sample with those instances that have at least this score."""
     if score_thr > 0 and 'pred_instances' in sample:
@@ -144,13 +174,9 @@ def _predict_tiles(model: nn.Module, pipeline: ImagePipeline, image: Image, inde
     tiles = make_tiles(pixels.shape[:2], *tile_and_overlap)
     packed = (pipeline.pack(pixels[tile.top:tile.bottom, tile.left:tile.right], path=path, image_id=index)
               for tile in tiles)
-    samples = []
-    while batch := list(islice(packed, batch_size)):
-        for sample in predict_packed(model, batch):
-            _refuse_tiles_of_masks(model, sample)
-            samples.append(drop_low_scores(sample.cpu(), score_thr))
-    whole = type(samples[0])(metainfo=dict(img_id=index, img_path=path, ori_shape=pixels.shape[:2]))
-    whole.pred_instances = merge_tiles([sample.pred_instances for sample in samples], tiles, pixels.shape[:2])
+    whole = DetDataSample(metainfo=dict(img_id=index, img_path=path, ori_shape=pixels.shape[:2]))
+    whole.pred_instances = predict_parts(model, packed, tiles, pixels.shape[:2], batch_size=batch_size,
+                                         score_thr=score_thr)
     return whole
 
 
@@ -173,7 +199,8 @@ def _batches_that_fit(model: nn.Module, packed: Sequence[dict]) -> Iterator[list
         yield list(batch)
 
 
-def _test_pipeline(config: Config) -> list[dict]:
+def pipeline_steps(config: Config) -> list[dict]:
+    """The steps of a config's test pipeline; ValueError if it has none."""
     dataset = config.get('test_dataloader', {}).get('dataset', {})
     while 'dataset' in dataset:
         dataset = dataset['dataset']
@@ -184,7 +211,22 @@ def _test_pipeline(config: Config) -> list[dict]:
     return copy.deepcopy(list(pipeline))
 
 
-def _is_step(step: dict, start: str, end: str) -> bool:
+def _scaled(steps: Sequence[dict], scale: float, name: str) -> list[dict]:
+    """The steps with other sizes to resize to, in multiples of what backbones divide images by."""
+    if scale == 1:
+        return list(steps)
+    sized = [index for index, step in enumerate(steps) if is_step(step, '', 'Resize') and 'scale' in step]
+    if len(sized) != 1:
+        raise ValueError(f'{name}: images are seen {scale} times as large by the `scale` of one Resize step, and the '
+                         f'test pipeline has {len(sized)} such steps. Use the scale 1 alone.')
+    step = steps[sized[0]]
+    sides = [step['scale']] * 2 if isinstance(step['scale'], int) else step['scale']
+    sides = tuple(max(32, round(side * scale / 32) * 32) for side in sides)
+    return [*steps[:sized[0]], {**step, 'scale': sides}, *steps[sized[0] + 1:]]
+
+
+def is_step(step: dict, start: str, end: str) -> bool:
+    """Whether the name of a step, without its scope, starts and ends so."""
     name = str(step['type']).rpartition('.')[2]
     return name.startswith(start) and name.endswith(end)
 

@@ -135,12 +135,12 @@ class DETRDecoder(nn.Module):
             delta = head.box_delta(i, seen)
             if self.training or last:
                 logits.append(head.classify(i, seen, branches))
-                boxes.append(self._refine(delta, state.previous).sigmoid())
+                boxes.append(self.refine(delta, state.previous).sigmoid())
                 queries.append(seen)
             if last:
                 break
             if self.relation is not None:
-                target = boxes[-1] if self.training else self._refine(delta, state.previous).sigmoid()
+                target = boxes[-1] if self.training else self.refine(delta, state.previous).sigmoid()
                 state = state._replace(relation_target=target.detach())
             state = self._step(i, state._replace(content=query), delta if seen is query else head.box_delta(i, query))
             if self.ranking is not None:
@@ -165,11 +165,11 @@ class DETRDecoder(nn.Module):
         """The references of the next layer; delta (B, Q, 4) from the query before the norm."""
         if not self.refine_boxes:
             return state
-        refined = self._refine(delta, state.reference).sigmoid()
+        refined = self.refine(delta, state.reference).sigmoid()
         reference = refined.detach()
         return state._replace(reference=reference, previous=refined if self.look_forward_twice else reference)
 
-    def _refine(self, delta: Tensor, reference: Tensor) -> Tensor:
+    def refine(self, delta: Tensor, reference: Tensor) -> Tensor:
         """delta (B, Q, 4) added to boxes (B, Q, 4), or to points (B, Q, 2), before the sigmoid."""
         unact = inverse_sigmoid(reference, self.eps)
         if unact.shape[-1] == 4:

@@ -85,11 +85,16 @@ class MSDeformableAttention(nn.Module):
         if memory.padding is not None:
             value = value.masked_fill(memory.padding[..., None], 0.0)
         value = value.unflatten(-1, (self.num_heads, -1))
+        locations, weights = self.sampling_points(query, reference, memory)
+        sampled = ms_deform_attn(value, memory.spatial_shapes, locations, weights, num_points=self.num_points,
+                                 method=self.method)
+        return self.output_proj(sampled)
+
+    def sampling_points(self, query: Tensor, reference: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Where queries sample, (B, Q, heads, K, 2) as shares of the padded levels, and weights (B, Q, heads, K)."""
         offsets = at_least_fp32(self.sampling_offsets(query)).unflatten(-1, (self.num_heads, -1, 2))
         weights = at_least_fp32(self.attention_weights(query)).unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        sampled = ms_deform_attn(value, memory.spatial_shapes, self._locations(offsets, reference, memory), weights,
-                                 num_points=self.num_points, method=self.method)
-        return self.output_proj(sampled)
+        return self._locations(offsets, reference, memory), weights
 
     def _locations(self, offsets: Tensor, reference: Tensor, memory: Memory) -> Tensor:
         """offsets (B, Q, heads, K, 2) -> sampling locations, the same shape, as shares of the padded levels."""

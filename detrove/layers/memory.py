@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detrove.ops.export_form import is_exporting
+
 SpatialShapes = tuple[tuple[int, int], ...]
 
 
@@ -60,7 +62,7 @@ def flatten_levels(feats: Sequence[Tensor], image_sizes_hw: Sequence[tuple[int, 
         image_sizes_hw: size of each image inside its padded input; None to take padding as image.
         input_hw: size of the padded input; needed with `image_sizes_hw`.
     """
-    spatial_shapes = tuple((int(feat.shape[-2]), int(feat.shape[-1])) for feat in feats)
+    spatial_shapes = tuple(_size_hw(feat) for feat in feats)
     tokens = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], dim=1)
     level_wh = _level_wh(spatial_shapes, tokens.device)
     if image_sizes_hw is None or all(tuple(size) == tuple(input_hw) for size in image_sizes_hw):
@@ -69,6 +71,13 @@ def flatten_levels(feats: Sequence[Tensor], image_sizes_hw: Sequence[tuple[int, 
     cells, level = token_grid(spatial_shapes, tokens.device)
     padding = (cells >= valid_wh[:, level]).any(-1)
     return Memory(tokens, spatial_shapes, level_wh, valid_wh, padding)
+
+
+def _size_hw(feat: Tensor) -> tuple[int, int]:
+    height, width = feat.shape[-2:]
+    if is_exporting() and not torch.jit.is_tracing():
+        return height, width  # perhaps symbols, which stay open
+    return int(height), int(width)
 
 
 def token_centres(memory: Memory) -> Tensor:
@@ -81,21 +90,36 @@ def token_centres(memory: Memory) -> Tensor:
     return (cells.to(wh.dtype) + 0.5) / wh[:, level]
 
 
-@lru_cache(maxsize=64)
 def token_grid(spatial_shapes: SpatialShapes, device: torch.device) -> tuple[Tensor, Tensor]:
     """Column and row (S, 2) and level (S,) of each token, int64."""
-    # cached, so it must serve training later even if this call is made in inference mode
-    with torch.inference_mode(False):
-        cells, levels = [], []
-        for level, (height, width) in enumerate(spatial_shapes):
-            y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
-            cells.append(torch.stack([x, y], -1).view(-1, 2))
-            levels.append(torch.full((height * width,), level))
-        return torch.cat(cells).to(device), torch.cat(levels).to(device)
+    return _make_token_grid(spatial_shapes, device) if is_exporting() else _cached_token_grid(spatial_shapes, device)
 
 
 @lru_cache(maxsize=64)
+def _cached_token_grid(spatial_shapes: SpatialShapes, device: torch.device) -> tuple[Tensor, Tensor]:
+    # cached, so it must serve training later even if this call is made in inference mode
+    with torch.inference_mode(False):
+        return _make_token_grid(spatial_shapes, device)
+
+
+def _make_token_grid(spatial_shapes, device) -> tuple[Tensor, Tensor]:
+    cells, levels = [], []
+    for level, (height, width) in enumerate(spatial_shapes):
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+        cells.append(torch.stack([x, y], -1).view(-1, 2))
+        levels.append(torch.full((height * width,), level))
+    return torch.cat(cells).to(device), torch.cat(levels).to(device)
+
+
 def _level_wh(spatial_shapes: SpatialShapes, device: torch.device) -> Tensor:
+    if is_exporting():  # sizes may be symbols
+        return torch.stack([torch.full((), size, dtype=torch.float32, device=device)
+                            for height, width in spatial_shapes for size in (width, height)]).view(-1, 2)
+    return _cached_level_wh(spatial_shapes, device)
+
+
+@lru_cache(maxsize=64)
+def _cached_level_wh(spatial_shapes: SpatialShapes, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor([(width, height) for height, width in spatial_shapes], dtype=torch.float32, device=device)
 

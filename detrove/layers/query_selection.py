@@ -8,6 +8,8 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from detrove.ops.export_form import is_exporting
+
 from .head import box_mlp, class_bias
 from .init import xavier_matrices
 from .memory import Memory, token_centres, token_grid
@@ -160,7 +162,7 @@ class TopKQuerySelection(nn.Module):
         logits = at_least_fp32(self.class_head(tokens))
         ranking = logits[..., 0] if self.class_agnostic else logits.amax(-1)
         index = ranking.topk(min(self.num_queries + num_further, tokens.shape[1]), dim=1).indices
-        anchors = anchors.expand(len(tokens), -1, -1)
+        anchors = anchors.expand(tokens.shape[0], -1, -1)
         if self.supervise_all:
             all_boxes_unact = at_least_fp32(self.bbox_head(tokens)) + anchors
             boxes_unact, boxes = _gather(all_boxes_unact, index), all_boxes_unact.sigmoid()
@@ -189,13 +191,13 @@ class TopKQuerySelection(nn.Module):
         if self.content_from == 'memory':
             content = _gather(tokens, index).detach()
         elif self.content_from == 'learned':
-            content = self.content.weight[:index.shape[1]].expand(len(tokens), -1, -1)
+            content = self.content.weight[:index.shape[1]].expand(tokens.shape[0], -1, -1)
         else:
             content = both[..., self.embed_dims:]
         return content, position
 
     def _anchors(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        if memory.valid_wh is not None:
+        if memory.valid_wh is not None or is_exporting():
             return anchor_boxes(memory)
         key = (memory.spatial_shapes, memory.level_wh.device)
         if key not in self._anchor_cache:
@@ -248,7 +250,7 @@ class LearnedQueries(nn.Module):
         if num_further:
             raise ValueError('learned queries have no ranking that another branch could take queries from; give '
                              'one_to_many a `selection` of its own.')
-        batch = len(memory.tokens)
+        batch = memory.tokens.shape[0]
         zeros = memory.tokens.new_zeros(self.num_queries, self.embed_dims)
         content = (zeros if self.content is None else self.content.weight).expand(batch, -1, -1)
         if self.anchors is not None:

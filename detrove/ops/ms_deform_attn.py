@@ -1,10 +1,10 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv:2010.04159; RT-DETRv2, arXiv:2407.17140).
 
-`ms_deform_attn` is what layers call. `ms_deform_attn_reference` says the same thing with `grid_sample` and is
-the form that exporters see. On CUDA the Triton kernels of `ms_deform_attn_triton` run where they apply. The path
-for all else, exact and deterministic, turns every bilinear sample into four rows of `value` and lets
-`embedding_bag` do the weighted sum; its backward recomputes those rows from the inputs, so nothing of size
-queries x points x channels is ever stored.
+`ms_deform_attn` is what layers call. `ms_deform_attn_reference` says the same thing with `grid_sample` and is the form
+that tracers see; inside `export_form` samples are gathered instead, unless asked for. On CUDA the Triton kernels of
+`ms_deform_attn_triton` run where they apply. The path for all else, exact and deterministic, turns every bilinear
+sample into four rows of `value` and lets `embedding_bag` do the weighted sum; its backward recomputes those rows from
+the inputs, so nothing of size queries x points x channels is ever stored.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import accumulate, chain
 import torch
 import torch.nn.functional as F
 
+from .export_form import sampling_form
 from .triton_support import triton_refusal
 from .weighted_rows import grad_table, grad_weights, sum_rows
 
@@ -61,7 +62,9 @@ def ms_deform_attn(
     locations, weights, num_points = _flatten_points(
         value, shapes, sampling_locations, attention_weights, num_points, method
     )
-    if torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
+    if sampling_form() == 'gather':
+        return _sample_by_gather(value, shapes, locations, weights, num_points, method)
+    if sampling_form() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
         return _sample_by_grid(value, shapes, locations, weights, num_points, method)
     return _ms_deform_attn(value, list(chain(*shapes)), list(num_points), locations, weights, method == 'discrete')
 
@@ -164,6 +167,47 @@ def _sample_by_grid(value, shapes, locations, weights, num_points, method):
             samples = F.grid_sample(level, 2 * xy - 1, mode='bilinear', padding_mode='zeros', align_corners=False)
         out = out + (samples * weight[:, None]).sum(-1)
     return out.reshape(batch, num_heads * head_dim, num_queries).mT.to(value.dtype)
+
+
+def _sample_by_gather(value, shapes, locations, weights, num_points, method):
+    """Samples as rows of `value`, one corner after the other: what is held at once is queries x points x D."""
+    batch, num_tokens, num_heads, head_dim = value.shape
+    width, height, start = (_per_point(sizes, num_points, value.device) for sizes in _widths_heights_starts(shapes))
+    image = torch.arange(batch, device=value.device).view(-1, 1, 1, 1) * num_tokens
+    head = torch.arange(num_heads, device=value.device).view(-1, 1)
+    rows = value.reshape(-1, head_dim)
+    out = 0
+    for column, line, weight in _corners(locations[..., 0] * width, locations[..., 1] * height, weights, method,
+                                         width, height):
+        token = start + line.clamp(min=0).minimum(height - 1) * width + column.clamp(min=0).minimum(width - 1)
+        samples = rows[((image + token) * num_heads + head).flatten()].to(locations.dtype)
+        out = out + weight[..., None, :] @ samples.view(*locations.shape[:4], head_dim)
+    return out.reshape(batch, -1, num_heads * head_dim).to(value.dtype)
+
+
+def _corners(x, y, weights, method, width, height):
+    """Column and line (int64, perhaps outside the map) and weight (zero there) of the cells that make each sample."""
+    if method == 'discrete':
+        yield (x + 0.5).long(), (y + 0.5).long(), weights
+        return
+    x, y = x - 0.5, y - 0.5
+    x_floor, y_floor = x.floor(), y.floor()
+    x, y = x - x_floor, y - y_floor
+    for column, weight_x in ((x_floor, 1 - x), (x_floor + 1, x)):
+        for line, weight_y in ((y_floor, 1 - y), (y_floor + 1, y)):
+            inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
+            yield column.long(), line.long(), weights * weight_x * weight_y * inside
+
+
+def _widths_heights_starts(shapes):
+    starts = list(accumulate((h * w for h, w in shapes[:-1]), initial=0))
+    return [w for _, w in shapes], [h for h, _ in shapes], starts
+
+
+def _per_point(numbers, num_points, device):
+    """A number of each level -> (K,) int64, of the level of each point; numbers may be symbols."""
+    return torch.cat([torch.full((n,), number, device=device, dtype=torch.int64)
+                      for number, n in zip(numbers, num_points, strict=True)])
 
 
 @torch.library.custom_op('detrove::ms_deform_attn', mutates_args=())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from .export_form import is_exporting
 from .neighborhood_fused import fused_attention, fused_refusal
 from .neighborhood_natten import natten_attention, natten_refusal
 from .neighborhood_tiles import tiled_attention
@@ -50,7 +51,7 @@ def neighborhood_attention(
     """
     kernel_hw, dilation_hw = _check(query, key, value, kernel_size, dilation, relative_position_bias)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
+    if is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
         return _attend_by_gather(query, key, value, kernel_hw, dilation_hw, relative_position_bias, scale)
     if natten_refusal(query, value, kernel_hw, relative_position_bias) is None:
         return natten_attention(query, key, value, kernel_hw, dilation_hw, scale)

@@ -12,13 +12,12 @@ from detrove.benchmark.memory import peak_bytes
 from detrove.benchmark.mm_models import ConfigContestant
 from detrove.benchmark.workload import Workload
 from detrove.datasets.check.finding import Finding, error, note, warning
-from detrove.engine.signatures import accepted_arguments, find_registered
+from detrove.engine.out_of_memory import checkpointing_argument
 
 _SIDES = (256, 320, 384)  # enough tokens for 900 queries
 _BATCH = 2  # batch norm after pooling to one pixel needs two images
 _OBJECTS = 8
 _BEND = 0.03  # how far three points may lie off a line, as part of their value, before a parabola is taken
-_CHECKPOINTING = ('with_cp', 'use_checkpoint', 'with_checkpoint', 'checkpointing')
 _STATES = {'SGD': 1, 'AdamW': 2, 'Adam': 2, 'Lion': 1}  # numbers kept for each parameter
 
 
@@ -96,11 +95,8 @@ def _ways_out(cfg: Config, prediction: MemoryPrediction, batch: int, mixed: bool
         half = batch // 2
         yield f'train_dataloader.batch_size={half}: {_giga(prediction.total(half, reduced=mixed))} ' \
               f'(and optim_wrapper.accumulative_counts={-(-batch // half)} for the same step)'
-    backbone = cfg.model.get('backbone') or {}
-    target = find_registered(backbone.get('type'), ('MODELS',), cfg.get('default_scope') or 'mmengine')
-    accepted = accepted_arguments(target) if target is not None else None
-    name = next((name for name in _CHECKPOINTING if name in (accepted or ())), None)
-    if name and not backbone.get(name):
+    name = checkpointing_argument(cfg)
+    if name:
         yield f'model.backbone.{name}=True (slower)'
     yield 'smaller images in train_dataloader.dataset.pipeline'
 

@@ -71,7 +71,7 @@ def draw_truth(image_rgb: np.ndarray, truth: Truth, objects: np.ndarray, found: 
     """The annotated objects of an image, found ones in one colour, missed and crowd ones in the other."""
     colours = [RIGHT_RGB if index in found else WRONG_RGB for index in objects]
     texts = [truth.classes[truth.labels[index]] + (' (crowd)' if truth.crowd[index] else '') for index in objects]
-    return _draw(image_rgb, truth.boxes_xyxy[objects], colours, texts)
+    return draw_boxes(image_rgb, truth.boxes_xyxy[objects], colours, texts)
 
 
 def draw_detections(image_rgb: np.ndarray, truth: Truth, detections: Detections, shown: np.ndarray,
@@ -82,7 +82,7 @@ def draw_detections(image_rgb: np.ndarray, truth: Truth, detections: Detections,
     colours = [WRONG_RGB if kinds[index] >= 0 else RIGHT_RGB for index in shown]
     texts = [f'{truth.classes[detections.labels[index]]} {detections.scores[index]:.2f}'
              + (f' {names[kinds[index]]}' if kinds[index] >= 0 else '') for index in shown]
-    return _draw(image_rgb, detections.boxes_xyxy[shown], colours, texts)
+    return draw_boxes(image_rgb, detections.boxes_xyxy[shown], colours, texts)
 
 
 def draw_map(image_rgb: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -110,7 +110,9 @@ def as_data_url(image_rgb: np.ndarray) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(content.tobytes()).decode()
 
 
-def _draw(image_rgb: np.ndarray, boxes_xyxy: np.ndarray, colours: Sequence[tuple], texts: Sequence[str]) -> np.ndarray:
+def draw_boxes(image_rgb: np.ndarray, boxes_xyxy: np.ndarray, colours: Sequence[tuple],
+               texts: Sequence[str]) -> np.ndarray:
+    """Boxes with a text each on the image, scaled to `WIDTH`; the last ones on top."""
     canvas, scale = fit_width(image_rgb)
     height, width = canvas.shape[:2]
     for box, colour, text in zip(boxes_xyxy * scale, colours, texts, strict=True):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detrove.layers import QueryBranch
 from detrove.layers.init import xavier_matrices
+from detrove.ops.export_form import is_exporting
 
 
 @MODELS.register_module()
@@ -58,7 +59,7 @@ class QueryRanking(nn.Module):
             if is_ranked(branch):
                 grouped = score.unflatten(1, (branch.num_groups, -1))
                 first = place.unflatten(1, (branch.num_groups, -1))[..., :1]
-                place = (grouped.argsort(dim=-1, descending=True, stable=True) + first).flatten(1)
+                place = (_descending(grouped) + first).flatten(1)
             places.append(start + place)
             start += branch.num_queries
         return torch.cat(places, dim=1)
@@ -69,6 +70,13 @@ class QueryRanking(nn.Module):
             return content
         rank = self.pre[layer](rows_of_ranks(self.embeddings[layer].weight, self.num_queries, branches))
         return self.post[layer](torch.cat([content, rank.to(content.dtype).expand_as(content)], dim=-1))
+
+
+def _descending(scores: Tensor) -> Tensor:
+    """Places along the last dimension in order of falling scores; equal ones keep their order, except in files."""
+    if is_exporting():  # ONNX has no stable sort
+        return scores.topk(scores.shape[-1], dim=-1).indices
+    return scores.argsort(dim=-1, descending=True, stable=True)
 
 
 def is_ranked(branch: QueryBranch) -> bool:

@@ -15,6 +15,25 @@ def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope='module')
+def clip(coco_folder, tmp_path_factory):
+    """A video of three frames, 48 x 64, 5 in a second."""
+    file = tmp_path_factory.mktemp('videos') / 'clip.avi'
+    stream = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
+    for index in range(3):
+        stream.write(cv2.imread(str(coco_folder / 'images' / f'{index}.png'))[:48])
+    stream.release()
+    return file
+
+
+def frames_of(file):
+    capture = cv2.VideoCapture(str(file))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
 def infer(trained, *words):
     config, checkpoint = trained
     return main(['infer', str(config), str(checkpoint), *map(str, words)])
@@ -60,7 +79,7 @@ def test_unreadable_images_are_named_and_skipped(trained, coco_folder, tmp_path,
                  '--score-thr', '0') == 1
     printed = capsys.readouterr()
     assert 'bad.png cannot be read as an image' in printed.err
-    assert '1 of 3 images could not be read' in printed.err
+    assert '1 of 3 files could not be read' in printed.err
     written = next((tmp_path / 'work_dirs').rglob('detections.csv')).read_text()
     assert '0.png' in written and '1.png' in written
 
@@ -112,3 +131,65 @@ def test_segmentor(segmentation_config, coco_folder, tmp_path):
     assert np.abs(drawn - (0.4 * cv2.imread(str(image)) + 0.6 * colours)).max() <= 1
     assert infer((config, 'weights.pth'), image, '--format', 'csv', '--out', 'other') == 1
     assert not (tmp_path / 'other').exists()
+
+
+def test_video_and_image(trained, coco_folder, clip, tmp_path, capsys):
+    assert infer(trained, clip, coco_folder / 'images' / '0.png', '--format', 'draw,coco,csv,yolo', '--score-thr', '0',
+                 '--batch-size', '2', '--out', 'found') == 0
+    assert '4 images and frames: ' in capsys.readouterr().out
+    out = tmp_path / 'found'
+    drawn, fps = frames_of(out / 'draw' / 'clip.mp4')
+    given, _ = frames_of(clip)
+    assert len(drawn) == 3 and fps == 5 and drawn[0].shape == (48, 64, 3)
+    for one, other in zip(drawn, given, strict=True):
+        assert 0 < np.abs(one.astype(int) - other).mean() < 80  # the same picture, with drawings and another codec
+
+    content = json.loads((out / 'coco.json').read_text())
+    assert content['videos'] == [dict(id=1, name='clip.avi')]
+    assert [(image['file_name'], image.get('video_id'), image.get('frame_id')) for image in content['images']] == [
+        ('clip/000000.png', 1, 0), ('clip/000001.png', 1, 1), ('clip/000002.png', 1, 2), ('0.png', None, None)]
+    with (out / 'detections.csv').open(newline='') as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row['image'], row['frame']) for row in rows} == {
+        ('clip.avi', '0'), ('clip.avi', '1'), ('clip.avi', '2'), ('0.png', '')}
+    assert (out / 'yolo' / 'clip' / '000002.txt').exists()
+
+
+def test_unreadable_video(trained, clip, tmp_path, capsys):
+    (tmp_path / 'bad.mp4').write_bytes(b'no video' * 100)
+    assert infer(trained, 'bad.mp4', clip, '--format', 'csv', '--out', 'found') == 1
+    printed = capsys.readouterr()
+    assert 'skipped: bad.mp4 cannot be read as a video' in printed.err and 'ffmpeg -i bad.mp4' in printed.err
+    assert '1 of 2 files could not be read' in printed.err and '3 images and frames' in printed.out
+
+
+def test_camera(trained, clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    monkeypatch.setattr('sys.platform', 'linux')
+    assert infer(trained, '--webcam', '0') == 1
+    assert '--webcam 0: there is no display' in capsys.readouterr().err
+    assert infer(trained, clip, '--webcam', '0') == 2
+
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda source: real(str(clip) if source == 0 else source))
+    assert infer(trained, '--webcam', '0', '--format', 'csv', '--score-thr', '0', '--out', 'found') == 0
+    printed = capsys.readouterr()
+    assert 'what is found goes to found until Ctrl+C' in printed.err and '3 frames' in printed.out
+
+    shown = []
+    monkeypatch.setattr('detrove.inference.videos.missing_display', lambda: None)
+    monkeypatch.setattr(cv2, 'imshow', lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, 'waitKey', lambda delay: ord('q') if len(shown) == 2 else -1)
+    monkeypatch.setattr(cv2, 'getWindowProperty', lambda title, what: 1.0)
+    assert infer(trained, '--webcam', '0') == 0  # shown, not written
+    assert [image.shape for image in shown] == [(48, 64, 3)] * 2 and not (tmp_path / 'work_dirs').exists()
+
+
+def test_test_time_augmentation(trained, coco_folder, tmp_path, capsys):
+    image = coco_folder / 'images' / '0.png'
+    words = [image, '--format', 'csv', '--score-thr', '0', '--tta']
+    assert infer(trained, *words, '--tta-scales', '1,1.5', '--out', 'found') == 0
+    assert len((tmp_path / 'found' / 'detections.csv').read_text().splitlines()) > 1
+    assert infer(trained, *words, '--tta-scales', '1,x', '--out', 'other') == 2
+    assert 'is not a list of numbers' in capsys.readouterr().err

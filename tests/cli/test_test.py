@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import cv2
 import pytest
@@ -102,8 +103,11 @@ def test_show_dir_draws_inside_the_image(detection_config, trained, tmp_path, mo
 
 
 def test_time_augmentation_adds_a_flip_by_default(trained, capsys):
-    assert run(trained, '--tta') == 0
-    assert "type='DetTTAModel'" in capsys.readouterr().out
+    assert run(trained, '--tta', '--out', 'fused.json') == 0
+    results = json.loads(Path('fused.json').read_text())
+    assert {result['image_id'] for result in results} == {1, 2, 3, 4}
+    assert all(0 <= result['score'] <= 1 for result in results)
+    assert "type='FusedTTAModel'" in capsys.readouterr().out
 
 
 def test_time_augmentation_of_maps_loads_them_unflipped():
@@ -180,3 +184,25 @@ def test_missing_checkpoint_writes_nothing(trained, tmp_path, capsys):
     assert main(['test', str(trained[0]), 'nothing.pth']) == 1
     assert 'checkpoint not found' in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_tiles(trained, segmentation_config, capsys):
+    assert run(trained, '--out', 'plain.json') == 0
+    assert run(trained, '--tile', '64', '--out', 'whole.json') == 0  # one tile, the whole image
+    with open('plain.json') as plain, open('whole.json') as whole:
+        for one, other in zip(json.load(plain), json.load(whole), strict=True):
+            assert one['image_id'] == other['image_id'] and one['category_id'] == other['category_id']
+            assert one['bbox'] == pytest.approx(other['bbox'], abs=1e-3)
+    capsys.readouterr()
+    assert run(trained, '--tile', '40', '--overlap', '0.3', '--out', 'cut.json') == 0
+    assert 'coco/bbox_mAP' in capsys.readouterr().out
+    with open('cut.json') as cut:
+        results = json.load(cut)
+    assert {result['image_id'] for result in results} == {1, 2, 3, 4}
+    assert max(result['bbox'][0] + result['bbox'][2] for result in results) > 50  # in pixels of the image, not of tiles
+
+    assert run(trained, '--tile', '40', '--overlap', '1') == 1
+    assert 'overlap is from 0 to below 1' in capsys.readouterr().err
+    assert run(trained, '--tile', '40', '--tta') == 2
+    assert main(['test', str(segmentation_config()), str(trained[1]), '--tile', '40']) == 1
+    assert 'tiles are for detectors' in capsys.readouterr().err

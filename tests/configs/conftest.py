@@ -17,7 +17,7 @@ def is_one_detr(path):
     if "'OneDETR'" in text:
         return True
     bases = [node.value for node in ast.parse(text).body
-             if isinstance(node, ast.Assign) and node.targets[0].id == '_base_']
+             if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', None) == '_base_']
     inherited = ast.literal_eval(bases[0]) if bases else []
     inherited = [inherited] if isinstance(inherited, str) else inherited
     return any(is_one_detr((path.parent / base).resolve()) for base in inherited if '::' not in base)

@@ -5,7 +5,7 @@ _base_ = './coco_2017.py'
 image_size = (640, 640)  # width, height
 
 # Pillow's bilinear resizing smooths when it shrinks, as the published models were trained and evaluated;
-# OpenCV's does not.
+# OpenCV's does not. In training by PyTorch, within one grey level.
 resize = dict(type='Resize', scale=image_size, keep_ratio=False, backend='pillow')
 
 train_pipeline = [
@@ -16,9 +16,9 @@ train_pipeline = [
     dict(type='RandomIoUCrop', prob=0.8),
     dict(type='SanitizeBoxes'),
     dict(type='RandomFlip', prob=0.5),
-    resize,
+    dict(type='SmoothResize', scale=image_size, keep_ratio=False),
     dict(type='SanitizeBoxes'),
-    dict(type='PackDetInputs'),
+    dict(type='PackPlanes'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),

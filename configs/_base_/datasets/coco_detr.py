@@ -3,13 +3,12 @@
 _base_ = './coco_2017.py'
 
 # (shorter side, bound on the longer side). Pillow's bilinear resizing smooths when it shrinks, as the published models
-# were trained and evaluated; OpenCV's does not.
+# were trained and evaluated; OpenCV's does not. In training by PyTorch, within one grey level.
 resize = dict(
     type='RandomChoiceResize',
     scales=[(size, 1333) for size in range(480, 801, 32)],
-    resize_type='Resize',
-    keep_ratio=True,
-    backend='pillow')
+    resize_type='SmoothResize',
+    keep_ratio=True)
 
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
@@ -24,7 +23,7 @@ train_pipeline = [
             resize,
         ],
     ]),
-    dict(type='PackDetInputs'),
+    dict(type='PackPlanes'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),

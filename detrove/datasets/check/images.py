@@ -103,6 +103,8 @@ def check_images(
             if turns and found.orientation in (2, 3, 4):
                 tagged.append(f'{record.path}: EXIF orientation {found.orientation}')
         elif record.size_wh == loaded[::-1] and found.orientation in _TURNED:
+            if turns:
+                continue  # LoadImageFromFile sees that they are annotated as stored, and loads them so
             turned.append(f'{record.path}: recorded as {_by(record.size_wh)}, loaded as {_by(loaded)} '
                           f'(EXIF orientation {found.orientation})')
         else:
@@ -111,9 +113,8 @@ def check_images(
         (error, 'unreadable', unreadable, 'cannot be read to their end', 'copy or download these files again'),
         (error, 'other-size', other_size, 'are of another size than the annotations say, so that boxes and masks do '
          'not fit them', 'use the images that were annotated, or correct width, height and the annotations'),
-        (error, 'exif-rotated', turned, 'are turned by their EXIF tag when loaded, and annotated as stored',
-         "turn the files (e.g. `exiftran -ai`), or load them as stored: LoadImageFromFile(color_type='"
-         "color_ignore_orientation')" if turns else "load them turned: LoadImageFromFile(color_type='color')"),
+        (error, 'exif-rotated', turned, 'are annotated as their EXIF tag turns them, and loaded as stored',
+         "load them turned: LoadImageFromFile(color_type='color')"),
         (warning, 'exif-tag', tagged, 'are mirrored or turned upside down by their EXIF tag when loaded',
          'look whether their annotations are drawn as loaded: tools that ignore EXIF draw them otherwise'),
     ):

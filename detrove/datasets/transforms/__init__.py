@@ -1,6 +1,8 @@
 """Transforms of results dicts, registered in mmdet's TRANSFORMS."""
 
 from detrove.datasets.transforms.geometric import RandomIoUCrop, RandomZoomOut, SanitizeBoxes
+from detrove.datasets.transforms.packing import PackPlanes
 from detrove.datasets.transforms.photometric import RandomPhotometricDistort
+from detrove.datasets.transforms.resize import SmoothResize
 
-__all__ = ['RandomIoUCrop', 'RandomPhotometricDistort', 'RandomZoomOut', 'SanitizeBoxes']
+__all__ = ['PackPlanes', 'RandomIoUCrop', 'RandomPhotometricDistort', 'RandomZoomOut', 'SanitizeBoxes', 'SmoothResize']

@@ -137,23 +137,21 @@ class RandomIoUCrop(BaseTransform):
             min_iou = self.sampler_options[np.random.randint(len(self.sampler_options))]
             if min_iou >= 1:
                 return None
-            for _ in range(self.trials):
-                crop = self._random_window(height, width)
-                if crop is None:
-                    continue
-                centered = _centers_within(boxes_xyxy, crop)
-                if centered.any() and _iou(boxes_xyxy[centered], crop).max() >= min_iou:
-                    return crop
+            crops = self._random_windows(height, width)
+            centered = _centers_within(boxes_xyxy, crops)
+            reached = np.where(centered, _iou(boxes_xyxy, crops), -1).max(1, initial=-1) >= min_iou
+            if reached.any():
+                return tuple(crops[reached.argmax()].tolist())
 
-    def _random_window(self, height: int, width: int) -> tuple[int, int, int, int] | None:
-        crop_width, crop_height = (int(side * np.random.uniform(*self.scales)) for side in (width, height))
-        if crop_width < 1 or crop_height < 1:
-            return None
-        if not self.aspect_ratios[0] <= crop_width / crop_height <= self.aspect_ratios[1]:
-            return None
-        left = int((width - crop_width) * np.random.rand())
-        top = int((height - crop_height) * np.random.rand())
-        return left, top, left + crop_width, top + crop_height
+    def _random_windows(self, height: int, width: int) -> np.ndarray:
+        """As many windows (left, top, right, bottom) as there are trials, without those of a wrong shape: (N, 4)."""
+        image_wh = np.array([width, height])
+        sides_wh = (image_wh * np.random.uniform(*self.scales, size=(self.trials, 2))).astype(int)
+        sides_wh = sides_wh[(sides_wh >= 1).all(1)]
+        ratios = sides_wh[:, 0] / sides_wh[:, 1]
+        sides_wh = sides_wh[(self.aspect_ratios[0] <= ratios) & (ratios <= self.aspect_ratios[1])]
+        corners_xy = ((image_wh - sides_wh) * np.random.rand(len(sides_wh), 2)).astype(int)
+        return np.hstack([corners_xy, corners_xy + sides_wh])
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
@@ -167,9 +165,9 @@ class RandomIoUCrop(BaseTransform):
         left, top, right, bottom = crop
         for key in ('img', 'gt_seg_map'):
             if results.get(key) is not None:
-                results[key] = np.ascontiguousarray(results[key][top:bottom, left:right])
+                results[key] = results[key][top:bottom, left:right]  # a view: resizing copies it anyway
         results['img_shape'] = results['img'].shape[:2]
-        keep_instances(results, _centers_within(boxes_xyxy, crop))
+        keep_instances(results, _centers_within(boxes_xyxy, np.array([crop]))[0])
         results['gt_bboxes'].translate_([-left, -top])
         results['gt_bboxes'].clip_(results['img_shape'])
         if 'gt_masks' in results:
@@ -183,20 +181,19 @@ class RandomIoUCrop(BaseTransform):
         )
 
 
-def _centers_within(boxes_xyxy: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
-    """Which boxes (N, 4) have their centre strictly inside the crop, (N,) bool."""
-    left, top, right, bottom = crop
-    x, y = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]).T / 2
-    return (left < x) & (x < right) & (top < y) & (y < bottom)
+def _centers_within(boxes_xyxy: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4) have their centre strictly inside each of the crops (M, 4), (M, N) bool."""
+    centers = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    return ((crops[:, None, :2] < centers) & (centers < crops[:, None, 2:])).all(2)
 
 
-def _iou(boxes_xyxy: np.ndarray, crop: tuple[int, int, int, int]) -> np.ndarray:
-    """IoU of each box (N, 4) with the crop, (N,)."""
-    crop_xyxy = np.array(crop, boxes_xyxy.dtype)
-    sides = np.minimum(boxes_xyxy[:, 2:], crop_xyxy[2:]) - np.maximum(boxes_xyxy[:, :2], crop_xyxy[:2])
-    intersection = sides.clip(0).prod(1)
+def _iou(boxes_xyxy: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """IoU of each of the crops (M, 4) with each box (N, 4), (M, N)."""
+    crops = crops[:, None].astype(boxes_xyxy.dtype)
+    sides = np.minimum(boxes_xyxy[:, 2:], crops[..., 2:]) - np.maximum(boxes_xyxy[:, :2], crops[..., :2])
+    intersection = sides.clip(0).prod(2)
     areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
-    return intersection / (areas + (crop_xyxy[2:] - crop_xyxy[:2]).prod() - intersection)
+    return intersection / (areas + (crops[..., 2:] - crops[..., :2]).prod(2) - intersection)
 
 
 @TRANSFORMS.register_module()

@@ -8,6 +8,8 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from detrove.datasets.transforms.hue import shift_hue
+
 RAMP = np.arange(256, dtype=np.uint8)[None]  # every grey value, as an image
 
 
@@ -68,6 +70,7 @@ def distort(
     """Applies given changes in SSD's sequence. image_bgr (H, W, 3) uint8; order permutes R, G, B.
 
     Brightness and contrast give equal values equal values, so that they are looked up in a table, which Pillow fills.
+    NumPy would copy images with channels in another order byte by byte: OpenCV does it.
     """
     if not changes and order is None:
         return image_bgr
@@ -83,12 +86,16 @@ def distort(
             image_rgb = cv2.LUT(image_rgb, np.asarray(functional.adjust_brightness(Image.fromarray(RAMP), factor))[0])
         elif name == 'contrast':
             image_rgb = cv2.LUT(image_rgb, _contrast_table(image_rgb, factor))
+        elif name == 'saturation':
+            image_rgb = np.asarray(functional.adjust_saturation(Image.fromarray(image_rgb), factor))
         else:
-            adjust = functional.adjust_saturation if name == 'saturation' else functional.adjust_hue
-            image_rgb = np.asarray(adjust(Image.fromarray(image_rgb), factor))
-    if order is not None:
-        image_rgb = image_rgb[..., order]
-    return np.ascontiguousarray(image_rgb[..., ::-1])
+            image_rgb = shift_hue(image_rgb, int(factor * 255))
+    if order is None:
+        return cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    distorted_bgr = np.empty_like(image_rgb)
+    cv2.mixChannels([image_rgb], [distorted_bgr], [index for pair in zip(order[::-1].tolist(), range(3), strict=True)
+                                                   for index in pair])
+    return distorted_bgr
 
 
 def _contrast_table(image_rgb: np.ndarray, factor: float) -> np.ndarray:

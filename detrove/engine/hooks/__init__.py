@@ -1,8 +1,20 @@
 """Hooks of detrove's runner."""
 
+from .checkpoint import PreemptionHook, WholeCheckpointHook
 from .fuse import FuseHook
+from .label_range import LabelRangeHook
 from .progress import ProgressHook
+from .raw_evaluation import RawEvaluationHook
 from .stop_augmentation import StopAugmentation
 from .summary import SummaryHook
 
-__all__ = ['FuseHook', 'ProgressHook', 'StopAugmentation', 'SummaryHook']
+__all__ = [
+    'FuseHook',
+    'LabelRangeHook',
+    'PreemptionHook',
+    'ProgressHook',
+    'RawEvaluationHook',
+    'StopAugmentation',
+    'SummaryHook',
+    'WholeCheckpointHook',
+]

@@ -12,6 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.structures import InstanceData
 
+from .raw_evaluation import RAW
+
 _ROW_WIDTH = 1000  # pixels, ground truth and predictions together
 
 
@@ -54,11 +56,10 @@ class SummaryHook(Hook):
         if not (self.trained and is_main_process()):
             return
         lines = self._result_lines(runner)
-        info = runner.message_hub.get_info
-        if info('best_ckpt') is not None:
-            lines.append(('best checkpoint', info('best_ckpt')))
-        if info('last_ckpt') is not None:
-            lines.append(('last checkpoint', info('last_ckpt')))
+        for label, name in (('best checkpoint', 'best_ckpt'), ('last checkpoint', 'last_ckpt'),
+                            ('best raw checkpoint', 'raw_best_ckpt'), ('last raw checkpoint', 'raw_last_ckpt')):
+            if runner.message_hub.get_info(name) is not None:
+                lines.append((label, runner.message_hub.get_info(name)))
         lines.append(('log', Path(runner.log_dir) / f'{runner.timestamp}.log'))
         picture = self._draw(runner)
         if picture is not None:
@@ -69,14 +70,21 @@ class SummaryHook(Hook):
         )
 
     def _result_lines(self, runner) -> list[tuple[str, str]]:
-        """Last and best value of the metric that chooses the best checkpoint, or else of the first metric."""
+        """Last and best value of the metric that chooses the best checkpoint, or else of the first metric.
+
+        Where `RawEvaluationHook` has evaluated the raw weights, theirs too.
+        """
         chosen = [key for hook in runner.hooks for key in getattr(hook, 'key_indicators', None) or ()]
         main = next((name for name in [*chosen, *self.metrics] if name in self.metrics), None)
         if main is None:
             return []
-        lines = [(f'last {main}', f'{float(self.metrics[main]):.4f}')]
-        best = runner.message_hub.get_info('best_score')
-        return lines if best is None else [*lines, (f'best {main}', f'{float(best):.4f}')]
+        lines = []
+        for name, kept in ((main, 'best_score'), (f'{RAW}{main}', 'raw_best_score')):
+            best = runner.message_hub.get_info(kept)
+            if name in self.metrics:
+                lines.append((f'last {name}', f'{float(self.metrics[name]):.4f}'))
+                lines += [] if best is None else [(f'best {name}', f'{float(best):.4f}')]
+        return lines
 
     def _draw(self, runner) -> Path | None:
         if not self.samples or not hasattr(runner.visualizer, 'add_datasample'):

@@ -1,0 +1,1 @@
+"""Looking inside a detector: what its queries see, and what they are taught."""
