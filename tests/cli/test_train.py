@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,23 @@ def test_two_processes_on_the_cpu(detection_config, tmp_path):
     assert 'bbox evaluation (faster_coco_eval, 4 images)' in log
     scalars = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     assert 'coco/bbox_mAP' in json.loads(next(scalars).read_text().splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_ends_when_data_loading_processes_persist(detection_config):
+    """They ignore the first SIGTERM, which Python sends them when it exits."""
+    extra = """
+        train_dataloader.update(num_workers=1, persistent_workers=True)
+        val_dataloader.update(num_workers=1, persistent_workers=True)
+    """
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(detection_config(extra)), '--work-dir', 'work']
+    started = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as training:
+        for line in training.stdout:
+            if 'training has ended' in line:
+                started = time.monotonic()
+        assert training.wait(timeout=60) == 0
+    assert time.monotonic() - started < 15  # 30 seconds and more without an end of their own
 
 
 def test_processes_and_a_launcher_exclude_each_other(detection_config, capsys):
