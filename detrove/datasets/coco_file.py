@@ -71,7 +71,7 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
     if msgspec is not None:
         try:
             content = msgspec.json.decode(data, type=_Content)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # looked at below, entry by entry
         else:
             _check_entries(dict(images=content.images, categories=content.categories), source)

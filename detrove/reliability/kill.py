@@ -2,12 +2,12 @@
 
     python -m detrove.reliability.kill --points 30
 
-trains a small RT-DETR (denoising, augmentation, averaged weights, a cosine schedule) on drawn images, on the CPU, in
-processes forked from this one.
+trains a small RT-DETR (denoising, augmentation, averaged weights, a cosine schedule) on drawn images, on the CPU.
 """
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import random
 import signal
@@ -72,18 +72,22 @@ default_hooks = dict(
 
 def train(config: Path, work_dir: Path, *, kill: Kill | None = None, resume: bool = False,
           options: Sequence[str] = ()) -> int:
-    """Train in a forked process; returns its exit status, minus the signal where one ended it."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if not pid:
-        _train_and_exit(config, work_dir, kill, resume, options)
-    clock = threading.Timer(kill.occurrence, os.kill, (pid, signal.SIGKILL)) if kill and kill.place == 'after' else None
+    """Train in a process of its own; returns its exit status, minus the signal where one ended it.
+
+    Processes are forked from one that has imported everything and computed nothing: autograd's threads, which a test
+    run has started, would not be in a fork of this process.
+    """
+    processes = multiprocessing.get_context('forkserver')
+    processes.set_forkserver_preload(['detrove.projects', 'detrove.cli.train', 'detrove.engine.runner'])
+    training = processes.Process(target=_train_and_exit, args=(config, work_dir, kill, resume, options))
+    training.start()
+    clock = threading.Timer(kill.occurrence, training.kill) if kill and kill.place == 'after' else None
     if clock:
         clock.start()
-    status = os.waitpid(pid, 0)[1]
+    training.join()
     if clock:
         clock.cancel()
-    return os.waitstatus_to_exitcode(status)
+    return training.exitcode
 
 
 def _train_and_exit(config: Path, work_dir: Path, kill: Kill | None, resume: bool, options: Sequence[str]) -> None:
@@ -93,7 +97,7 @@ def _train_and_exit(config: Path, work_dir: Path, kill: Kill | None, resume: boo
 
         from detrove.cli import main
 
-        torch.set_num_threads(1)  # threads of the parent are not in this process
+        torch.set_num_threads(1)
         with open(work_dir.with_suffix('.log'), 'a') as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
@@ -187,7 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     rng = random.Random(args.seed)
-    import detrove.projects  # noqa: F401  (here once, and not in every forked process)
 
     with _folder(args.folder) as folder:
         config = write_small_run(folder)

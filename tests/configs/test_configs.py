@@ -75,7 +75,7 @@ def test_example_of_the_documents(tmp_path):
     path.parent.mkdir()
     path.write_text(example.replace("'../configs/", f"'{ROOT}/configs/"))
     config = Config.fromfile(path)
-    assert [step.scale for step in config.train_pipeline if step.type == 'Resize'] == [(320, 320)]
+    assert [step.scale for step in config.train_pipeline if step.type == 'SmoothResize'] == [(320, 320)]
     assert config.train_dataloader.dataset.pipeline == config.train_pipeline
     model = build_model(config)
     assert model.num_classes == len(config.train_dataloader.dataset.metainfo.classes) == 3
