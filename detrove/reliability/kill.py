@@ -60,6 +60,7 @@ val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dat
 val_evaluator = dict(ann_file={str(data / 'annotations/val.json')!r})
 test_dataloader = test_evaluator = test_cfg = None
 train_cfg = dict(max_epochs={epochs}, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=8e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, T_max=1.0, by_epoch=True, convert_to_iter_based=True)]
