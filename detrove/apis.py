@@ -11,6 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from detrove.checkpoints import load_weights, read_checkpoint
+from detrove.datasets.wrappers import innermost_settings
 
 
 def build_model(config: str | Path | Config, cfg_options: dict | None = None) -> nn.Module:
@@ -103,9 +104,7 @@ def inference(model: nn.Module, inputs: str | Path | np.ndarray | Iterable[str |
 
 def _classes_of(config: Config) -> dict:
     """Class names and colours as the training set states them, in the config or as its class does."""
-    dataset = config.get('train_dataloader', {}).get('dataset', {})
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    dataset = innermost_settings(config.get('train_dataloader', {}).get('dataset', {}))
     kind = dataset.get('type')
     if isinstance(kind, str):
         with DATASETS.switch_scope_and_registry(config.get('default_scope', 'mmdet')) as registry:

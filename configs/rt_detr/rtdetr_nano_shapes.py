@@ -1,4 +1,4 @@
-# A small RT-DETR for the built-in sample data: learns from scratch on two CPU cores in about ten minutes, in two
+# A small RT-DETR for the built-in sample data: learns from scratch on two CPU cores in less than ten minutes, in two
 # processes (--processes 2). Rates and averages below are meant for their 8 images a step.
 _base_ = ['../_base_/datasets/shapes_detection.py', '../_base_/default_runtime.py']
 
@@ -37,7 +37,7 @@ model = dict(
 train_dataloader = dict(batch_size=4)
 auto_scale_lr = dict(enable=False, base_batch_size=8)
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=12)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=22, val_interval=11)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -59,6 +59,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='EMAHook', ema_type='ForeachExpMomentumEMA', momentum=4e-3, gamma=100, update_buffers=True, priority=49)
 ]
-default_hooks = dict(checkpoint=dict(interval=12))
+default_hooks = dict(checkpoint=dict(interval=11))
 channels_last = True
 randomness = dict(seed=0)

@@ -75,7 +75,7 @@ def _layer_table(view: DetectionView) -> Table:
     for index, (layer, (score, rank)) in enumerate(zip(view.trace.layers, _scores(view), strict=True)):
         place = int(view.trace.places(index)[view.query])
         best = int(layer.logits[place].argmax())
-        iou = pairwise_iou(box_cxcywh_to_xyxy(layer.boxes_cxcywh[[place]]), last[None])[0].nan_to_num()
+        iou = pairwise_iou(box_cxcywh_to_xyxy(layer.boxes_cxcywh[[place]]), last[None])[0]
         rows.append(row(str(index + 1), number(score, share=True), rank, view.class_name(best),
                         number(float(iou), share=True), place))
     return Table('after each decoder layer', ['layer', 'score', 'rank', 'best class', 'IoU with the last box',
@@ -145,7 +145,7 @@ def _relations(view: DetectionView) -> list:
     ious = pairwise_iou(*(box_cxcywh_to_xyxy(last.boxes_cxcywh[one]) for one in ([view.query], chosen)))[0]
     known = [index for index, weight in enumerate(weights) if weight is not None]
     rows, texts = [], []
-    for query, iou in zip(chosen, ious[0].nan_to_num().tolist(), strict=True):
+    for query, iou in zip(chosen, ious[0].tolist(), strict=True):
         scores = last.logits[query].sigmoid()
         texts.append(f'{view.class_name(int(scores.argmax()))} {float(weights[known[-1]][query]):.2f}')
         rows.append(row(f'query {query}', view.class_name(int(scores.argmax())), float(scores.max()), iou,

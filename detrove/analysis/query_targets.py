@@ -48,6 +48,6 @@ def query_targets(model: OneDETR, trace: DecoderTrace, targets: BatchTargets) ->
             else:
                 sets = [MatchSet(branch.num_queries // branch.num_groups, branch.targets_per_object)]
                 matched = model.matcher(logits, boxes, targets, sets * branch.num_groups)[0]
-            ious = pairwise_iou(box_cxcywh_to_xyxy(boxes[0]), truth_xyxy)[0].nan_to_num()
+            ious = pairwise_iou(box_cxcywh_to_xyxy(boxes[0]), truth_xyxy)[0]
             found.append(BranchTargets(branch.name, index, matched, ious, logits[0].sigmoid()[:, labels]))
     return found

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from detrove.checkout import checkout_path
+
 from .ablation_run import (
     Run,
     TrainedElsewhere,
     TrainingFailed,
-    checkout_path,
     exclusive,
     find_checkpoint,
     read_position,

@@ -15,6 +15,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from detrove.checkout import checkout_path
+
 _SECONDS_TO_STOP = 15
 _NOT_METRICS = {'step', 'time', 'data_time'}
 
@@ -133,12 +135,6 @@ def training_command(run: Run, checkpoint: Path | None) -> list[str]:
         return [sys.executable, *detrove_train]
     torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={experiment.num_gpus}']
     return [sys.executable, *torchrun, *detrove_train, '--launcher', 'pytorch']
-
-
-def checkout_path() -> str | None:
-    """The folder that other processes need in PYTHONPATH to import this detrove; None where it is installed."""
-    root = Path(__file__).resolve().parents[2]
-    return None if root.name in ('site-packages', 'dist-packages') else str(root)
 
 
 def find_checkpoint(run: Run) -> Path | None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .run_options import CfgOptions, positive
+from .run_options import add_cfg_options, positive
 
 _EPILOG = """examples:
   detrove browse-dataset my_config.py
@@ -25,8 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', metavar='CONFIG', help='config file, or a name such as mmdet::dino/...')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
-                        help='settings to change in the config')
+    add_cfg_options(parser)
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='which data set (train)')
     parser.add_argument('--number', type=positive, default=48, metavar='N',
                         help='how many images, taken evenly from the whole set (48)')
@@ -88,8 +87,8 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
 
 
 def _subtitle(cfg, args) -> str:
-    settings = cfg[f'{args.split}_dataloader'].dataset
-    while 'dataset' in settings:
-        settings = settings.dataset
+    from detrove.datasets.wrappers import innermost_settings
+
+    settings = innermost_settings(cfg[f'{args.split}_dataloader'].dataset)
     steps = ' > '.join(str(one['type']).rpartition('.')[2] for one in settings.get('pipeline') or ())
     return f'Pipeline: {steps}. Seed {args.seed}. What is done to whole batches is not shown.'

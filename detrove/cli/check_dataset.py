@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .run_options import CfgOptions
+from .run_options import add_cfg_options
 
 _EPILOG = """examples:
   detrove check-dataset configs/dino/dino-4scale_r50_8xb2-12e_coco.py
@@ -28,8 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', metavar='CONFIG', help='config file, or a name such as mmdet::dino/...')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
-                        help='settings to change in the config')
+    add_cfg_options(parser)
     parser.add_argument('--splits', nargs='+', choices=_SPLITS, default=_SPLITS, metavar='SPLIT',
                         help='which of train, val and test (all three)')
     parser.add_argument('--images', type=number_of_images, default=500, metavar='all|N|none',

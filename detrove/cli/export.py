@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .run_options import CfgOptions
+from .run_options import add_cfg_options, positive
 
-_SUFFIXES = {'onnx': '.onnx', 'torchexport': '.pt2', 'openvino': '.xml', 'torchscript': '.torchscript'}
+_FORMATS = ('onnx', 'torchexport', 'openvino', 'torchscript')
 _EPILOG = """examples:
   detrove export configs/rt_detr/rtdetr_nano_shapes.py epoch_22.pth --format onnx
   detrove export CONFIG CHECKPOINT --format onnx --dynamic batch size --images "images/*.jpg"
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', metavar='CONFIG', help='config file')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help="weights; a paper's official file is converted by "
                         'itself')
-    parser.add_argument('--format', choices=_SUFFIXES, default='onnx', help='(onnx)')
+    parser.add_argument('--format', choices=_FORMATS, default='onnx', help='(onnx)')
     parser.add_argument('--out', metavar='FILE', help='where to (./work_dirs/CONFIG_NAME/CONFIG_NAME.SUFFIX)')
     parser.add_argument('--overwrite', '--force', action='store_true', help='replace an existing file')
     parser.add_argument('--part', choices=['model', 'backbone'], default='model',
@@ -36,9 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
                         'pixels (B, H, W, 3) uint8 RGB')
     parser.add_argument('--no-post', action='store_true', help='give logits and normalised boxes, or segmentation '
                         'logits, instead of boxes in pixels, scores and labels, or label maps')
-    parser.add_argument('--size', nargs=2, type=_positive, metavar=('HEIGHT', 'WIDTH'), help="of the network's input "
+    parser.add_argument('--size', nargs=2, type=positive, metavar=('HEIGHT', 'WIDTH'), help="of the network's input "
                         "(the config's)")
-    parser.add_argument('--batch', type=_positive, default=1, metavar='N', help='images at once (1)')
+    parser.add_argument('--batch', type=positive, default=1, metavar='N', help='images at once (1)')
     parser.add_argument('--dynamic', nargs='+', choices=['batch', 'size'], default=[], help='take any number of '
                         'images, of any size')
     parser.add_argument('--half', action='store_true', help='float16; sampling and boxes stay in float32')
@@ -46,8 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--no-fuse', action='store_true', help='keep norms and branches as they were trained')
     parser.add_argument('--images', nargs='+', default=[], metavar='FILE', help='files, folders and patterns to '
                         'compare on (drawings like those of the built-in sample data)')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
-                        help='settings to change in the config')
+    add_cfg_options(parser)
     return parser
 
 
@@ -58,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from detrove.apis import init_model
     from detrove.engine.config_check import load_config
     from detrove.export import ExportSettings, check_target, export_model
+    from detrove.export.formats import SUFFIXES
 
     settings = ExportSettings(
         format=args.format, part=args.part, preprocessing=not args.no_pre, postprocessing=not args.no_post,
@@ -66,14 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         grid_sample=args.grid_sample, fuse=not args.no_fuse, images=tuple(args.images), overwrite=args.overwrite)
     cfg = load_config(args.config, args.cfg_options)
     name = Path(cfg.filename).stem
-    out = Path(args.out or Path('work_dirs') / name / f'{name}{_SUFFIXES[args.format]}')
+    out = Path(args.out or Path('work_dirs') / name / f'{name}{SUFFIXES[args.format]}')
     check_target(out, settings)
     path = export_model(init_model(cfg, args.checkpoint), cfg, out, settings)
     print(f'{path}: {path.stat().st_size / 2**20:.1f} MiB')
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from .run_options import CfgOptions, positive
+from .run_options import add_cfg_options, positive
 
 _EPILOG = """examples:
   detrove infer configs/rt_detr/rtdetr_nano_shapes.py epoch_22.pth photo.jpg
@@ -54,8 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="sizes of --tta as factors of the config's, with commas between (0.8,1,1.2)")
     parser.add_argument('--device', metavar='D', help='cpu, cuda, cuda:1 ... (cuda:0 where there is one)')
     parser.add_argument('--fuse', action='store_true', help="the model's inference form: norms and branches folded")
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
-                        help='settings to change in the config')
+    add_cfg_options(parser)
     return parser
 
 

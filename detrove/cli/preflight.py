@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .check_dataset import WIDTH_IN_FILES, number_of_images
-from .run_options import CfgOptions, positive
+from .run_options import add_cfg_options, positive
 
 _EPILOG = """examples:
   detrove preflight my_config.py
@@ -27,8 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('config', metavar='CONFIG', help='config file, or a name such as mmdet::dino/...')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
-                        help='settings to change in the config')
+    add_cfg_options(parser)
     parser.add_argument('--gpus', type=positive, default=1, metavar='N', help='processes that will train (1)')
     parser.add_argument('--gpu-memory', type=float, metavar='GB', help='memory of the GPU (that of the one here)')
     parser.add_argument('--no-memory', action='store_true',

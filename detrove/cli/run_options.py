@@ -21,6 +21,12 @@ class CfgOptions(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options` to a command that reads one config and does not train."""
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE',
+                        help='settings to change in the config')
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add `--work-dir`, `--cfg-options`, `--processes`, `--launcher`, `--local_rank`, `--allow-unsafe-checkpoint`."""
     parser.add_argument('--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)')

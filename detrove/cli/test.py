@@ -135,12 +135,12 @@ def _draw_predictions(cfg: Config, args: argparse.Namespace):
 
 def _use_test_time_augmentation(cfg: Config):
     """Wrap the model and replace the test pipeline by `tta_model` and `tta_pipeline`; a flip by default."""
+    from detrove.datasets.wrappers import innermost_settings
+
     segmentation = is_segmentation(cfg)
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='SegTTAModel' if segmentation else 'FusedTTAModel')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = innermost_settings(cfg.test_dataloader.dataset)
     if 'tta_pipeline' not in cfg:
         cfg.tta_pipeline = _flip_pipeline(dataset.pipeline, segmentation=segmentation)
     dataset.pipeline = cfg.tta_pipeline

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from .run_options import CfgOptions
+from .run_options import add_cfg_options
 
 _EPILOG = """examples:
   view_detr.py CONFIG CHECKPOINT photo.jpg
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help='the page (view_detr.html)')
     parser.add_argument('--force', action='store_true', help='write over an existing file')
     parser.add_argument('--device', default='cpu', metavar='D', help='cpu, cuda ... (cpu)')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser
 
 

@@ -87,7 +87,8 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
         raise ValueError(f'{source} is not COCO json: it holds {found}, but lacks the lists {missing}. {LAYOUT_HINT}')
     _check_entries(content, source)
     annotations = content.get('annotations') or []
-    _check_flags(((key, x.get(key)) for key in ('iscrowd', 'ignore') for x in annotations), source)
+    for key in ('iscrowd', 'ignore'):
+        _check_flags(key, {type(x.get(key)) for x in annotations}, source)
     return CocoFile(
         images=content['images'], categories=content['categories'],
         image_ids=[x['image_id'] for x in annotations],
@@ -99,7 +100,8 @@ def read_coco_file(path: str | Path, *, source: str, needs_annotations: bool) ->
 
 def _columns(content: '_Content', source: str) -> CocoFile:
     annotations = content.annotations
-    _check_flags((pair for x in annotations for pair in (('iscrowd', x.iscrowd), ('ignore', x.ignore))), source)
+    _check_flags('iscrowd', {type(x.iscrowd) for x in annotations}, source)
+    _check_flags('ignore', {type(x.ignore) for x in annotations}, source)
     empty = (b'', b'[]', b'null', b'{}', b'""')
     return CocoFile(
         images=content.images, categories=content.categories,
@@ -145,9 +147,9 @@ def _check_entries(content: dict, source: str) -> None:
                              'Annotations name these ids: give each entry its own.')
 
 
-def _check_flags(flags: Iterable[tuple[str, Any]], source: str) -> None:
+def _check_flags(key: str, kinds: Iterable[type], source: str) -> None:
     """A crowd that is called '0' would count as one."""
-    for key, kind in {(key, type(value)) for key, value in flags}:
+    for kind in kinds:
         if kind not in (int, bool, float, type(None)):
             raise ValueError(f'{source}: {key} has to be 0 or 1, and is a {kind.__name__} in some annotations.')
 

@@ -1,6 +1,6 @@
 """Data sets inside others: repeated, concatenated, mixed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 def innermost_datasets(dataset) -> Iterator:
@@ -10,3 +10,10 @@ def innermost_datasets(dataset) -> Iterator:
         yield from innermost_datasets(one)
     if not inner and hasattr(dataset, 'get_data_info'):
         yield dataset
+
+
+def innermost_settings(settings: Mapping) -> Mapping:
+    """The config of the data set that holds the images, inside those of its wrappers; itself for a plain one."""
+    while 'dataset' in settings:
+        settings = settings['dataset']
+    return settings

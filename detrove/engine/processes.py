@@ -3,11 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from detrove.checkout import checkout_path
 
 
 def available_processes(count: int) -> int:
@@ -42,7 +41,7 @@ def run_in_processes(command: str, words: Sequence[str], count: int) -> int:
     from torch.distributed.run import get_args_parser, run
 
     # The processes find detrove as this one did, also in a clone that is not installed.
-    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [checkout_path(), os.environ.get('PYTHONPATH')]))
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     launcher = [f'--nproc-per-node={count}', '--standalone', '-m']
     last_ones_hold = ['--processes', '1', '--launcher', 'pytorch']

@@ -1,5 +1,6 @@
 """mmengine's Runner, with distributed training on CPUs, safe and reported loading, and exact resuming."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from detrove.checkpoints import load_weights, match_classes, read_checkpoint
 
+from .bare_model import bare_model
 from .checkpoint_files import choose_checkpoint, damage, whole_or_nothing
 from .compile import compile_parts
 from .data_order import SeededBatchSampler, seed_samples, seeded_order, start_worker
@@ -66,6 +68,7 @@ class DetroveRunner(Runner):
     """
 
     resumed: dict | None = None
+    _last_start: int | None = None
 
     def train(self):
         for kind in (PreemptionHook, LabelRangeHook):
@@ -100,7 +103,11 @@ class DetroveRunner(Runner):
             export_ranks(self.launcher, port=dist_cfg.get('port'))
             if not has_accelerator():
                 join_processes_on_cpu(timeout_s=dist_cfg.get('timeout'))
+        # mmengine names logs, histories and drawings by the second, and hands a second run of it those of the first
+        while int(time.time()) == DetroveRunner._last_start:
+            time.sleep(0.05)
         super().setup_env(env_cfg)
+        DetroveRunner._last_start = int(time.time())
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         if self.cfg.get('channels_last'):
@@ -124,7 +131,7 @@ class DetroveRunner(Runner):
         options = self.cfg.get('compile')
         if options is None or options is False:
             return
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = bare_model(self.model)
         parts = compile_parts(model, options)
         self.logger.info(f'torch.compile takes {", ".join(parts)}: the first steps are slow')
 
@@ -215,7 +222,7 @@ class DetroveRunner(Runner):
         self, filename: str, map_location='cpu', strict: bool = False, revise_keys=((r'^module\.', ''),)
     ) -> dict:
         """Load weights from a file or URL; see `read_checkpoint` and `load_weights` for what is refused."""
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = bare_model(self.model)
         checkpoint = read_checkpoint(
             filename,
             map_location=map_location,

@@ -2,11 +2,11 @@
 
 import torch
 from mmengine.dist import is_distributed
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from .bare_model import bare_model
 from .data_order import SeededBatchSampler, fetch
 from .non_finite import describe, write_step
 from .out_of_memory import explain_out_of_memory, is_out_of_memory
@@ -37,7 +37,7 @@ class StepGuard:
 
     def __init__(self, runner, dataloader: DataLoader):
         self.runner, self.dataloader = runner, dataloader
-        self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = bare_model(runner.model)
         self.limit = _checked_limit(runner.cfg.get('skip_non_finite', 0), runner.optim_wrapper)
         self.skipped = self.overflows = self._overflows_in_a_row = 0
         self._buffers: list[Tensor] = []

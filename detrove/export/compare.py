@@ -57,6 +57,7 @@ def compare_detections(found: list[np.ndarray], expected: list[np.ndarray], long
         box_gap = np.abs(boxes[image][rows, None] - found[0][image][None]).max(-1) / longer_side
         cost = score_gap / tolerance.score + box_gap / tolerance.box
         cost[labels[image][rows, None] != found[2][image][None]] = np.inf
+        # no infinite costs are allowed there; such pairs are told apart again by `fits`
         pairs = linear_sum_assignment(np.nan_to_num(cost, nan=1e9, posinf=1e9))
         fits = np.isfinite(cost[pairs]) & (score_gap[pairs] <= tolerance.score) & (box_gap[pairs] <= tolerance.box)
         paired, total = paired + fits.sum(), total + len(rows)

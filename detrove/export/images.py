@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from detrove.inference import ImagePipeline, find_images
-from detrove.inference.predict import pipeline_steps
+from detrove.inference.predict import is_step, pipeline_steps
 
 STRIDE = 32  # sides of networks of any size are multiples of it, so that levels fit into each other
 NUM_SAMPLES = 4
@@ -51,7 +51,7 @@ def image_spec(config: Config, model: nn.Module, *, size_hw: tuple[int, int] | N
     Raises:
         ValueError: if there is no size to be found, or one that the model would pad.
     """
-    resize = next((step for step in pipeline_steps(config) if str(step['type']).endswith('Resize')), {})
+    resize = next((step for step in pipeline_steps(config) if is_step(step, '', 'Resize')), {})
     scale = resize.get('scale')
     keeps_ratio = bool(resize.get('keep_ratio'))
     preprocessor = model.data_preprocessor

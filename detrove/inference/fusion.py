@@ -116,6 +116,7 @@ def _clusters(boxes: Tensor, scores: Tensor, iou_thr: float) -> tuple[Tensor, Te
     for box, score in zip(boxes, scores, strict=True):
         place = number
         if number:
+            # a box that is not finite hides no other one
             best, index = pairwise_iou(box[None], fused[:number])[0][0].nan_to_num().max(0)
             place = int(index) if best > iou_thr else number
         number = max(number, place + 1)

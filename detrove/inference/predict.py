@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import nn
 
 from detrove.datasets.image_file import UnreadableImage
+from detrove.datasets.wrappers import innermost_settings
 
 from .tiles import Tile, make_tiles, merge_tiles
 
@@ -125,7 +126,7 @@ def predict_packed(model: nn.Module, packed: Sequence[dict]) -> list[BaseDataEle
     """The model's answer to what `ImagePipeline.pack` made."""
     samples = []
     for batch in _batches_that_fit(model, packed):
-        samples += model.test_step({key: [one[key] for one in batch] for key in ('inputs', 'data_samples')})
+        samples += _answers(model, batch)
     return samples
 
 
@@ -148,10 +149,14 @@ def predict_parts(model: nn.Module, packed: Iterable[dict], tiles: Sequence[Tile
     packed = iter(packed)
     found = []
     while batch := list(islice(packed, batch_size)):
-        for sample in model.test_step({key: [one[key] for one in batch] for key in ('inputs', 'data_samples')}):
+        for sample in _answers(model, batch):
             _refuse_tiles_of_masks(model, sample)
             found.append(drop_low_scores(sample.cpu(), score_thr).pred_instances)
     return merge_tiles(found, tiles, size_hw)
+
+
+def _answers(model: nn.Module, packed: Sequence[dict]) -> list[BaseDataElement]:
+    return model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
 
 
 def drop_low_scores(sample: BaseDataElement, score_thr: float) -> BaseDataElement:
@@ -201,9 +206,7 @@ def _batches_that_fit(model: nn.Module, packed: Sequence[dict]) -> Iterator[list
 
 def pipeline_steps(config: Config) -> list[dict]:
     """The steps of a config's test pipeline; ValueError if it has none."""
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    dataset = innermost_settings(config.get('test_dataloader', {}).get('dataset', {}))
     pipeline = dataset.get('pipeline') or config.get('test_pipeline')
     if not pipeline:
         raise ValueError(f'{_name(config)} has no test pipeline: neither test_dataloader.dataset.pipeline nor '

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.model import BaseTTAModel
 from mmengine.structures import BaseDataElement
 
+from detrove.datasets.wrappers import innermost_settings
+
 from .predict import is_step, predict_parts
 from .tiles import Tile, make_tiles
 
@@ -92,9 +94,7 @@ def cut_test_set(cfg: Config, *, tile: int, overlap: float) -> None:
                          'own: --cfg-options model.test_cfg.mode=slide with model.test_cfg.crop_size and '
                          'model.test_cfg.stride')
     make_tiles((1, 1), tile, overlap)  # complains
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = innermost_settings(cfg.test_dataloader.dataset)
     steps = copy.deepcopy(list(dataset.pipeline))
     if not is_step(steps[0], 'LoadImage', ''):
         raise ValueError(f'{cfg.filename}: to cut images the test pipeline has to begin with LoadImageFromFile; its '

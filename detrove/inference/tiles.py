@@ -127,6 +127,7 @@ def _agreeing_pairs(boxes: Tensor, labels: Tensor, cut: Tensor, tile_of: Tensor,
 def _agreement(boxes_a: Tensor, cut_a: Tensor, boxes_b: Tensor, cut_b: Tensor, shared: Tile) -> Tensor:
     """(A, B): how sure two boxes are one object, 0 where they are not."""
     clipped_a, clipped_b = _clip(boxes_a, shared), _clip(boxes_b, shared)
+    # a box that is not finite agrees with none
     overlap = pairwise_iou(clipped_a, clipped_b)[0].nan_to_num()
     overlap = overlap * (overlap >= AGREEMENT)
     # Where little more than an edge is shared its IoU says nothing, but the cut box lies in the other one.

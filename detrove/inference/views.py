@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from mmdet.structures.bbox import bbox_flip
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -46,10 +47,7 @@ def make_views(scales: Sequence[float] = (1.0,), *, flip: bool = True) -> list[V
 
 def _mirrored(sample: BaseDataElement) -> BaseDataElement:
     if 'pred_instances' in sample:
-        boxes = sample.pred_instances.bboxes
-        width = sample.ori_shape[1]
-        sample.pred_instances.bboxes = boxes[:, [2, 1, 0, 3]] * boxes.new_tensor([-1, 1, -1, 1]) \
-            + boxes.new_tensor([width, 0, width, 0])
+        sample.pred_instances.bboxes = bbox_flip(sample.pred_instances.bboxes, sample.ori_shape)
         if 'masks' in sample.pred_instances:
             sample.pred_instances.masks = sample.pred_instances.masks.flip(-1)
     if 'seg_logits' in sample:

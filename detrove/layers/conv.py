@@ -1,5 +1,7 @@
 """Convolution blocks that know how to fold themselves into their inference form."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import fuse_conv_bn
@@ -7,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-_ACTIVATIONS = {'relu': nn.ReLU, 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
+# What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
+_ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
 
 
 def build_activation(name: str | None) -> nn.Module:
@@ -53,6 +56,7 @@ class ConvNormAct(nn.Module):
         self.conv.weight = nn.Parameter(weight.detach(), requires_grad=False)
         self.conv.bias = nn.Parameter(bias.detach(), requires_grad=False)
         self.norm = nn.Identity()
+        _write_in_place(self.act)
 
 
 class RepVGGBlock(nn.Module):
@@ -83,6 +87,13 @@ class RepVGGBlock(nn.Module):
             self.conv3x3.conv.weight += F.pad(weight, [1, 1, 1, 1])
             self.conv3x3.conv.bias += bias
         self.conv1x1 = None
+        _write_in_place(self.act)
+
+
+def _write_in_place(act: nn.Module) -> None:
+    """Let an activation overwrite its input, which only its own backward pass would have needed."""
+    if isinstance(act, nn.SiLU):
+        act.inplace = True
 
 
 def fuse_for_inference(model: nn.Module) -> nn.Module:

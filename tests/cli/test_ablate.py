@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import signal as signals
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,14 @@ TRAINING = """
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def hears_ctrl_c():
+    """Also where a shell started the tests in the background, with SIGINT ignored."""
+    before = signals.signal(signals.SIGINT, signals.default_int_handler)
+    yield
+    signals.signal(signals.SIGINT, before)
 
 
 @pytest.fixture

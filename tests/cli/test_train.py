@@ -13,7 +13,9 @@ import torch
 from mmdet.models import RetinaNet
 
 from detrove.cli import main
+from detrove.engine.config_check import load_config
 from detrove.engine.processes import available_processes
+from detrove.engine.runner import build_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -207,3 +209,12 @@ def test_convolutions_channels_last(detection_config, tmp_path, channels_last):
     weights = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=True)['state_dict']
     weight = weights['backbone.layer1.0.conv1.weight']
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_runs_of_one_second_keep_apart(detection_config, tmp_path):
+    cfg = load_config(str(detection_config()))
+    cfg.work_dir = str(tmp_path / 'work')
+    runners = [build_runner(cfg) for _ in range(2)]
+    for what in ('timestamp', 'log_dir', 'logger', 'message_hub'):
+        first, second = (getattr(runner, what) for runner in runners)
+        assert first is not second and first != second, what

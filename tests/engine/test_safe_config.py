@@ -49,7 +49,7 @@ def test_json_and_yaml():
     ('optim_wrapper = dict(constructor="evil.Constructor")\n', 'not registered'),
     ('custom_imports = dict(imports=["evil"])\n', 'imports other than'),
     ('default_scope = "evil"\n', 'is none of mmengine'),
-    ('work_dir = "/tmp/elsewhere"\n', 'out of the current folder'),
+    ('work_dir = "/elsewhere"\n', 'out of the current folder'),
     ('default_hooks = dict(a=dict(type="CheckpointHook", out_dir="../../x"))\n', 'out of the current folder'),
     ('load_from = "http://127.0.0.1/x"\n', 'is an address'),
     ('model = dict(vis=dict(tracking_uri="https://a.org/"))\n', 'is an address'),

@@ -1,10 +1,10 @@
 """Label maps with values that are no classes, found before a loss meets them: on a GPU it ends without a name."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from detrove.datasets.label_map_file import check_labels
+from detrove.engine.bare_model import bare_model
 
 
 @HOOKS.register_module()
@@ -14,7 +14,7 @@ class LabelRangeHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         head = getattr(model, 'decode_head', None)
         head = head[-1] if hasattr(head, '__getitem__') else head
         if head is None or not isinstance(data_batch, dict):

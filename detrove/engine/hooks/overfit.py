@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+
+from detrove.engine.bare_model import bare_model
 
 #: metric -> from which value on the images count as known
 BARS = {'coco/bbox_mAP': 0.9, 'coco/segm_mAP': 0.7, 'mIoU': 90.0}
@@ -67,7 +68,7 @@ class OverfitHook(Hook):
         self._handles = []
 
     def before_train(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 self._silent.add(name)

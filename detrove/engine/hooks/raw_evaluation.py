@@ -6,10 +6,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, autocast
 from mmengine.runner.checkpoint import save_checkpoint, weights_to_cpu
+
+from detrove.engine.bare_model import bare_model
+from detrove.engine.checkpoint_files import whole_or_nothing
 
 RAW = 'raw/'
 
@@ -84,12 +86,13 @@ class RawEvaluationHook(Hook):
         runner.message_hub.update_info(f'raw_{which}_ckpt', str(path))
         if not is_main_process():
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         meta = dict(epoch=runner.epoch, iter=runner.iter)
         classes = getattr(runner.train_dataloader.dataset, 'metainfo', None)
         if classes is not None:
             meta['dataset_meta'] = classes
-        save_checkpoint(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), str(path))
+        with whole_or_nothing(path) as unfinished:
+            save_checkpoint(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), str(unfinished))
         if old is not None and Path(old) != path:
             Path(old).unlink(missing_ok=True)
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from mmdet.registry import HOOKS
 from mmengine.dataset import Compose
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
+
+from detrove.engine.bare_model import bare_model
 
 
 @HOOKS.register_module()
@@ -81,5 +82,5 @@ def _pipelines(dataset) -> Iterator[Compose]:
 
 
 def _batch_augments(runner: Runner) -> nn.ModuleList:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     return getattr(model.data_preprocessor, 'batch_augments', None) or nn.ModuleList()

@@ -30,7 +30,7 @@ def mutated(draw, content, values=VALUES, most=4):
         path = draw(st.sampled_from(list(_places(content))))
         if not path:
             if draw(st.integers(0, 9)) == 0:
-                return draw(values)
+                return copy.deepcopy(draw(values))
             continue
         *above, key = path
         parent = content
@@ -38,7 +38,7 @@ def mutated(draw, content, values=VALUES, most=4):
             parent = parent[step]
         change = draw(st.sampled_from(['replace', 'replace', 'delete', 'twice', 'swap', 'deep']))
         if change == 'replace':
-            parent[key] = draw(values)
+            parent[key] = copy.deepcopy(draw(values))  # Hypothesis gives the same object again
         elif change == 'delete':
             del parent[key]
         elif change == 'twice' and isinstance(parent, list):
