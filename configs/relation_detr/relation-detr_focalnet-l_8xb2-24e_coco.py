@@ -25,8 +25,8 @@ train_pipeline = [
     dict(type='RandomChoice', transforms=[
         [resize],
         [
-            dict(resize, scales=[(600, 6300), (750, 6300), (900, 6300)]),
-            dict(type='RandomCrop', crop_type='absolute_range', crop_size=(576, 900), allow_negative_crop=True),
+            dict(type='RandomCropAtScale', scales=[(600, 6300), (750, 6300), (900, 6300)], crop_size=(576, 900),
+                 allow_negative_crop=True),
             resize,
         ],
     ]),

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from detrove.layers.precision import at_least_fp32
+from detrove.layers.rows import Rows, gather_rows, num_rows, rows_of_images
 from detrove.layers.targets import BatchTargets
 from detrove.ops.boxes import box_cxcywh_to_xyxy, pairwise_giou
 
@@ -47,13 +48,13 @@ class HungarianMatcher:
         self.iou_eps = iou_eps
 
     @torch.no_grad()
-    def __call__(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
+    def __call__(self, logits: Rows, boxes_cxcywh: Tensor, targets: BatchTargets,
                  sets: Sequence[MatchSet], class_agnostic: Tensor | None = None,
                  further_costs: Tensor | None = None) -> Tensor:
         """Match every set of queries and image by itself.
 
         Args:
-            logits: (B, R, num_classes), all sets one behind the other.
+            logits: (B, R, num_classes), all sets one behind the other, or their parts.
             boxes_cxcywh: (B, R, 4), normalised.
             targets: M objects at most in each of B images.
             sets: their sizes sum to R.
@@ -66,7 +67,7 @@ class HungarianMatcher:
         Raises:
             FloatingPointError: if a prediction is NaN or infinite.
         """
-        costs = self.cost_matrix(at_least_fp32(logits), at_least_fp32(boxes_cxcywh), targets, class_agnostic)
+        costs = self._costs(logits, at_least_fp32(boxes_cxcywh), targets, class_agnostic)
         costs = (costs if further_costs is None else costs + further_costs).cpu().numpy()
         matched = np.full(costs.shape[:2], -1, dtype=np.int64)
         for image, count in enumerate(targets.counts):
@@ -75,32 +76,58 @@ class HungarianMatcher:
             end = 0
             for part in sets if count else ():
                 start, end = end, end + part.num_queries
-                cost = np.tile(costs[image, start:end, :count], part.targets_per_object)
-                query, gt = linear_sum_assignment(cost)
+                cost = costs[image, start:end, :count].T
+                if part.targets_per_object > 1:
+                    cost = np.tile(cost, (part.targets_per_object, 1))
+                gt, query = linear_sum_assignment(cost)
                 matched[image, start + query] = gt % count
-        return torch.from_numpy(matched).to(logits.device, non_blocking=True)
+        return torch.from_numpy(matched).to(boxes_cxcywh.device, non_blocking=True)
 
-    def cost_matrix(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
+    def _costs(self, logits: Rows, boxes_cxcywh: Tensor, targets: BatchTargets,
+               class_agnostic: Tensor | None) -> Tensor:
+        """`cost_matrix`; on a CPU image by image, of the objects that are there, in what its caches hold."""
+        if boxes_cxcywh.device.type != 'cpu':
+            return self.cost_matrix(logits, boxes_cxcywh, targets, class_agnostic)
+        costs = boxes_cxcywh.new_zeros(len(boxes_cxcywh), targets.labels.shape[1], boxes_cxcywh.shape[1])
+        for image, count in enumerate(targets.counts):
+            if count:
+                one = slice(image, image + 1)
+                objects = BatchTargets(targets.labels[one, :count], targets.boxes_cxcywh[one, :count],
+                                       targets.valid[one, :count], (count,))
+                found = self.cost_matrix(rows_of_images(logits, one), boxes_cxcywh[one], objects, class_agnostic)
+                costs[one, :count] = found.mT
+        return costs.mT
+
+    def cost_matrix(self, logits: Rows, boxes_cxcywh: Tensor, targets: BatchTargets,
                     class_agnostic: Tensor | None = None) -> Tensor:
-        """Cost of each query for each object (B, R, M); columns of padded objects mean nothing. Arguments as above."""
-        prob = self.probability_of_targets(logits, targets, class_agnostic)
-        eps = 1e-8
-        positive = self.alpha * (1 - prob) ** self.gamma * -(prob + eps).log()
-        negative = (1 - self.alpha) * prob ** self.gamma * -(1 - prob + eps).log()
-        l1 = torch.cdist(boxes_cxcywh, targets.boxes_cxcywh.to(boxes_cxcywh.dtype), p=1)
-        giou = pairwise_giou(box_cxcywh_to_xyxy(boxes_cxcywh), box_cxcywh_to_xyxy(targets.boxes_cxcywh), self.iou_eps)
-        return self.cost_bbox * l1 + self.cost_class * (positive - negative) - self.cost_giou * giou
+        """Cost of each query for each object (B, R, M); columns of padded objects mean nothing. Arguments as above.
+
+        It is computed, and lies in memory, as (B, M, R): there are many more queries than objects.
+        """
+        prob = self.probability_of_targets(logits, targets, class_agnostic).mT
+        eps, other = 1e-8, 1 - prob
+        positive = (prob + eps).log_().mul_(other**self.gamma)  # both without their sign
+        negative = (other + eps).log_().mul_(prob**self.gamma)
+        cost = negative.mul_(1 - self.alpha).sub_(positive, alpha=self.alpha).mul_(self.cost_class)
+        gt_boxes = targets.boxes_cxcywh.to(boxes_cxcywh.dtype)
+        cost.add_(torch.cdist(gt_boxes, boxes_cxcywh, p=1), alpha=self.cost_bbox)
+        center, size = boxes_cxcywh.mT.contiguous().split(2, dim=1)
+        boxes_xyxy = torch.cat((center - 0.5 * size, center + 0.5 * size), dim=1).mT
+        giou = pairwise_giou(box_cxcywh_to_xyxy(gt_boxes), boxes_xyxy, self.iou_eps)
+        return cost.sub_(giou, alpha=self.cost_giou).mT
 
     @staticmethod
-    def probability_of_targets(logits: Tensor, targets: BatchTargets, class_agnostic: Tensor | None) -> Tensor:
-        """Score that each query gives to the class of each object: (B, R, M)."""
-        labels = targets.labels[:, None].expand(-1, logits.shape[1], -1)
+    def probability_of_targets(logits: Rows, targets: BatchTargets, class_agnostic: Tensor | None) -> Tensor:
+        """Score that each query gives to the class of each object: (B, R, M), in memory (B, M, R)."""
+        labels = targets.labels[:, None].expand(-1, num_rows(logits), -1)
         if class_agnostic is not None:
             labels = labels.masked_fill(class_agnostic[:, None], 0)
-        return logits.gather(-1, labels).sigmoid()
+        return at_least_fp32(gather_rows(logits, labels)).mT.contiguous().sigmoid_().mT
 
     @staticmethod
-    def _describe_invalid(logits: Tensor, boxes: Tensor, image: int) -> str:
-        parts = [name for name, x in (('class logits', logits), ('boxes', boxes)) if not x[image].isfinite().all()]
-        return (f'matching stopped: image {image} of the batch has non-finite {" and ".join(parts) or "costs"}. '
+    def _describe_invalid(logits: Rows, boxes: Tensor, image: int) -> str:
+        one = rows_of_images(logits, slice(image, image + 1))
+        found = (('class logits', [one] if isinstance(one, Tensor) else one), ('boxes', [boxes[image]]))
+        names = ' and '.join(name for name, parts in found if not all(part.isfinite().all() for part in parts))
+        return (f'matching stopped: image {image} of the batch has non-finite {names or "costs"}. '
                 f'Look for a learning rate that is too high, fp16 overflow (use bf16) or non-finite input values.')

@@ -51,14 +51,17 @@ class Records:
 
     @classmethod
     def pack(cls, header: dict, texts: Sequence[bytes]) -> 'Records':
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        sums = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts))
-        return cls(header, np.frombuffer(bytearray().join(texts), np.uint8), lengths.cumsum(), sums)
+        return cls(header, np.frombuffer(bytearray().join(texts), np.uint8), *_ends_and_sums(texts))
 
     def check(self, index: int, text: memoryview) -> None:
         """Raises a ValueError if this is not the text of that record: a file can be damaged after it was mapped."""
         if self.file is not None and zlib.crc32(text) != self.sums[index]:
             raise ValueError(f'{self.file} is damaged in record {index}. Delete it: it is made anew.')
+
+    def __deepcopy__(self, memo: dict) -> 'Records':
+        """Nobody changes records. mmengine's runner copies all that it is given, data sets that are built included."""
+        memo |= {id(array): array for array in (self.text, self.ends, self.sums)}  # which data sets hold, too
+        return self
 
     def __getstate__(self) -> dict:
         """Processes that are not forked map the file themselves."""
@@ -96,15 +99,15 @@ def cached_records(ann_file: str, options: Mapping, build: Callable[[], tuple[di
         if place is not None and (found := read_records(place, key)) is not None:
             return found  # built by another process while this one waited
         header, texts = build()
-        records = Records.pack(header | dict(key=key), texts)
+        header = header | dict(key=key)
         if place is None or not _is_settled(key['file']) or _fingerprint(ann_file) != key['file']:
-            return records
+            return Records.pack(header, texts)
         try:
-            _write(place, records)
+            _write(place, header, texts)
         except OSError as error:
             print_log(f'The annotations of {ann_file} are not cached: {error}', 'current', logging.WARNING)
-            return records
-        return read_records(place, key) or records
+            return Records.pack(header, texts)
+        return read_records(place, key) or Records.pack(header, texts)
 
 
 def read_records(file: Path, key: dict) -> Records | None:
@@ -131,16 +134,22 @@ def read_records(file: Path, key: dict) -> Records | None:
         return None
 
 
-def _write(file: Path, records: Records) -> None:
+def _ends_and_sums(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return lengths.cumsum(), np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts))
+
+
+def _write(file: Path, header: dict, texts: Sequence[bytes]) -> None:
     """In one step: who reads at the same time sees the old file or the new one."""
-    header = to_json(records.header)
-    arrays = records.ends.astype('<i8').tobytes() + records.sums.astype('<u4').tobytes()
-    numbers = [len(header), len(records.ends), len(records.text), zlib.crc32(header + arrays)]
+    header_text = to_json(header)
+    ends, sums = _ends_and_sums(texts)
+    arrays = ends.astype('<i8').tobytes() + sums.astype('<u4').tobytes()
+    numbers = [len(header_text), len(texts), sum(map(len, texts)), zlib.crc32(header_text + arrays)]
     handle, partial = tempfile.mkstemp(dir=file.parent, prefix=f'.{file.name}.')
     try:
-        with open(handle, 'wb') as stream:
-            stream.write(MAGIC + np.array(numbers, '<u8').tobytes() + header + arrays)
-            stream.write(records.text.data)
+        with open(handle, 'wb', buffering=2**20) as stream:
+            stream.write(MAGIC + np.array(numbers, '<u8').tobytes() + header_text + arrays)
+            stream.writelines(texts)
         os.chmod(partial, 0o644)  # others who share the data set read it too
         os.replace(partial, file)
     except BaseException:

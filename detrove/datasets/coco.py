@@ -6,6 +6,7 @@ import os
 import os.path as osp
 from collections import defaultdict
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 from mmdet.datasets import BaseDetDataset, CocoDataset
@@ -16,6 +17,7 @@ from mmengine.logging import print_log
 from .annotation_cache import Records, cached_records
 from .categories import category_ids_of
 from .coco_file import LAYOUT_HINT, CocoFile, read_coco_file
+from .image_file import UnreadableImage
 from .json_bytes import from_json, to_json
 from .mask_check import check_masks
 
@@ -97,7 +99,10 @@ class CocoDetection(BaseDetDataset):
         data_info = self.get_data_info(idx)
         if self._wants_masks:
             check_masks(data_info, source=self.ann_file)
-        return self.pipeline(data_info)
+        try:
+            return self.pipeline(data_info)
+        except UnreadableImage as error:
+            raise UnreadableImage(f'{error} It is listed in {self.ann_file}.') from error
 
     @property
     def _wants_masks(self) -> bool:
@@ -208,34 +213,35 @@ class CocoDetection(BaseDetDataset):
 
     def _instances(self, content: CocoFile, label_of: dict[int, int]) -> tuple[dict, str]:
         """The objects of each image id; how many boxes were left out, for the log."""
-        size_of = {image['id']: (image['width'], image['height']) for image in content.images}
-        unknown = set(content.image_ids) - size_of.keys()
+        place_of = {image['id']: place for place, image in enumerate(content.images)}
+        unknown = set(content.image_ids) - place_of.keys()
         if unknown:
             raise ValueError(
                 f'{self.ann_file}: annotations refer to {len(unknown)} image ids that "images" does not '
                 f'list, for example {sorted(unknown, key=str)[:3]}.')
         if not content.image_ids:
             return {}, ''
-        limits_wh = np.array([size_of[image_id] for image_id in content.image_ids])
-        boxes_xywh = np.array(content.boxes_xywh, np.float64)
+        number = len(content.image_ids)
+        sizes_wh = np.array([(image['width'], image['height']) for image in content.images])
+        limits_wh = sizes_wh[np.fromiter(map(place_of.__getitem__, content.image_ids), np.int64, number)]
+        boxes_xywh = np.fromiter(chain.from_iterable(content.boxes_xywh), np.float64, 4 * number).reshape(-1, 4)
         with np.errstate(over='ignore', invalid='ignore'):
             corners = np.maximum(boxes_xywh[:, :2], 0), np.minimum(boxes_xywh[:, :2] + boxes_xywh[:, 2:], limits_wh)
         finite = np.isfinite(boxes_xywh).all(1)
         large = (corners[1] - corners[0] >= 1).all(1) & finite
-        objects, left_out = defaultdict(list), []
-        for index, (image_id, category_id, box_xyxy, is_large, ignored, mask) in enumerate(zip(
-                content.image_ids, content.category_ids, np.hstack(corners).tolist(), large.tolist(), content.ignored,
-                content.segmentations, strict=True)):
-            label = label_of.get(category_id)
-            if label is None:
+        labels = list(map(label_of.get, content.category_ids))
+        listed = np.fromiter((label is not None for label in labels), bool, number)
+        objects = defaultdict(list)
+        for image_id, label, box_xyxy, is_used, ignored, mask in zip(
+                content.image_ids, labels, np.hstack(corners).tolist(), (listed & large).tolist(), content.ignored,
+                content.segmentations, strict=True):
+            if not is_used:
                 continue
-            if not is_large:
-                left_out.append(index)
-                continue
-            instance = dict(bbox=box_xyxy, bbox_label=label, ignore_flag=int(ignored))
+            instance = {'bbox': box_xyxy, 'bbox_label': label, 'ignore_flag': 1 if ignored else 0}
             if mask is not None:
                 instance['mask'] = mask
             objects[image_id].append(instance)
+        left_out = (listed & ~large).nonzero()[0].tolist()
         return objects, _describe_left_out(left_out, content, finite)
 
     def _data_info(self, image: dict, instances: list[dict]) -> dict:

@@ -109,7 +109,8 @@ def _columns(content: '_Content', source: str) -> CocoFile:
         category_ids=[x.category_id for x in annotations],
         boxes_xywh=[x.bbox for x in annotations],
         ignored=[bool(x.iscrowd or x.ignore) for x in annotations],
-        segmentations=[x.segmentation if bytes(x.segmentation) not in empty else None for x in annotations])
+        segmentations=[x.segmentation if len(x.segmentation) > 4 or bytes(x.segmentation) not in empty else None
+                       for x in annotations])
 
 
 def _four_numbers(annotation: dict, source: str) -> list[float]:
@@ -127,6 +128,7 @@ def _check_entries(content: dict, source: str) -> None:
         entries = content.get(key) or []
         if not isinstance(entries, list):
             raise ValueError(f'{source}: "{key}" has to be a list, and is a {type(entries).__name__}.')
+        checks = [(field, *_KINDS[field]) for field in fields if field in _KINDS]
         for entry in entries:
             if not isinstance(entry, dict):
                 raise ValueError(f'{source}: an entry of "{key}" has to be an object, and is {_short(entry)}')
@@ -135,8 +137,7 @@ def _check_entries(content: dict, source: str) -> None:
             if not fields <= entry.keys():
                 raise ValueError(f'{source}: an entry of "{key}" lacks {sorted(fields - entry.keys())}: '
                                  f'{_short(entry)}')
-            for field in fields:
-                holds, expected = _KINDS.get(field, _ANYTHING)
+            for field, holds, expected in checks:
                 if not holds(entry[field]):
                     raise ValueError(f'{source}: {field} has to be {expected}, got {_short(entry[field])} in an entry '
                                      f'of "{key}": {_short(entry)}')
@@ -173,7 +174,6 @@ def _is_file_name(value) -> bool:
 
 _ID = (_is_id, 'a number or text')
 _SIZE = (_is_size, 'a whole number above 0')
-_ANYTHING = (lambda value: True, '')
 #: What the values of FIELDS have to be.
 _KINDS = dict(id=_ID, image_id=_ID, category_id=_ID, width=_SIZE, height=_SIZE,
               file_name=(_is_file_name, 'the name of a file'), name=(lambda value: isinstance(value, str), 'text'))

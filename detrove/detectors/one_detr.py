@@ -7,7 +7,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import DetDataSample
-from mmdet.utils import reduce_mean
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -190,8 +190,14 @@ class OneDETR(BaseDetector):
                                None if self.mask_branch is None else tuple(batch_inputs.shape[-2:]))
 
     def compute_losses(self, outputs: DETROutputs, targets: BatchTargets) -> dict[str, Tensor]:
-        """Match all layers of all branches and of the encoder, then apply the criterion to each."""
-        num_objects = reduce_mean(outputs.decoder.logits.new_tensor(float(targets.total)))
+        """Match all layers of all branches and of the encoder, then apply the criterion to each.
+
+        Several processes divide by the objects of all, and multiply by their number because gradients are averaged:
+        what one process computes of the same images. The official codes bound the average number of objects by one
+        instead of their sum, which differs in steps with fewer objects than processes.
+        """
+        num_objects = targets.boxes_cxcywh.new_tensor(float(targets.total))  # bfloat16 cannot count beyond 256
+        all_reduce(num_objects)
         sizes = [part.branch.num_queries for part in outputs.branches]
         logits = outputs.decoder.logits.split(sizes, dim=2)
         boxes = outputs.decoder.boxes_cxcywh.split(sizes, dim=2)
@@ -205,7 +211,7 @@ class OneDETR(BaseDetector):
                 sets.append(PredictionSet(part.branch, found.logits[None], found.boxes_cxcywh[None], None, copies,
                                           from_encoder=True, class_agnostic=found.class_agnostic))
         return set_losses(sets, targets, num_objects, self.matcher, self.criterion, self.encoder_criterion,
-                          None if self.mask_branch is None else self.mask_branch.criterion)
+                          None if self.mask_branch is None else self.mask_branch.criterion, get_world_size())
 
     def _masks_to_learn(self, outputs: DETROutputs, sizes: list[int]) -> list[QueryMasks | None]:
         """Of each branch; None for those whose masks are not learned."""

@@ -53,6 +53,14 @@ class Memory:
         return dataclasses.replace(self, tokens=tokens)
 
 
+def tokens_of_map(feat: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C), row by row."""
+    if not torch.compiler.is_compiling() and feat.requires_grad and feat.device.type == 'cpu' and len(feat) == 1:
+        # on the CPU torch 2.15's batch norm reads the gradient of one image as if it lay channels first
+        feat.register_hook(torch.Tensor.contiguous)
+    return feat.flatten(2).transpose(1, 2)
+
+
 def flatten_levels(feats: Sequence[Tensor], image_sizes_hw: Sequence[tuple[int, int]] | None = None,
                    input_hw: tuple[int, int] | None = None) -> Memory:
     """Feature maps (B, C, h, w) -> `Memory`.
@@ -63,7 +71,7 @@ def flatten_levels(feats: Sequence[Tensor], image_sizes_hw: Sequence[tuple[int, 
         input_hw: size of the padded input; needed with `image_sizes_hw`.
     """
     spatial_shapes = tuple(_size_hw(feat) for feat in feats)
-    tokens = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], dim=1)
+    tokens = torch.cat([tokens_of_map(feat) for feat in feats], dim=1)
     level_wh = _level_wh(spatial_shapes, tokens.device)
     if image_sizes_hw is None or all(tuple(size) == tuple(input_hw) for size in image_sizes_hw):
         return Memory(tokens, spatial_shapes, level_wh)

@@ -4,7 +4,9 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .negatives import weighted_negatives
+from detrove.layers.rows import Rows
+
+from .negatives import own_and_negatives, weighted_negatives
 
 
 @MODELS.register_module()
@@ -25,11 +27,11 @@ class QueryFocalLoss(nn.Module):
         """What the score of the matched class is to become; quality of boxes (...) -> (...)."""
         return quality.new_ones(quality.shape)
 
-    def forward(self, logits: Tensor, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
+    def forward(self, logits: Rows, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
         """Loss of each query, summed over classes.
 
         Args:
-            logits: (..., Q, C).
+            logits: (..., Q, C), or parts of rows (B, Q, C).
             labels: (..., Q) int64, class of the matched object; any class where there is none.
             matched: (..., Q), 1 for matched queries, else 0.
             quality: (..., Q), overlap of the query's box with that of the object.
@@ -37,11 +39,10 @@ class QueryFocalLoss(nn.Module):
         Returns:
             (..., Q).
         """
-        own = logits.gather(-1, labels[..., None])
+        own, negatives = own_and_negatives(logits, labels, self.gamma, True)
         target = self.target(quality)
-        distance = (target - own.squeeze(-1).sigmoid()).abs()
-        entropy = F.binary_cross_entropy_with_logits(own.squeeze(-1), target, reduction='none')
+        distance = (target - own.sigmoid()).abs()
+        entropy = F.binary_cross_entropy_with_logits(own, target, reduction='none')
         positive = self.alpha * distance**self.gamma * entropy
-        negatives = weighted_negatives(logits, self.gamma, True)
-        own_as_negative = weighted_negatives(own, self.gamma, True)
+        own_as_negative = weighted_negatives(own[..., None], self.gamma, True)
         return (1 - self.alpha) * (negatives - matched * own_as_negative) + matched * positive

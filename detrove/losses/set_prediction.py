@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detrove.assigners.hungarian import HungarianMatcher, MatchSet
 from detrove.layers.query_branches import QueryBranch
+from detrove.layers.rows import as_rows
 from detrove.layers.targets import BatchTargets
 
 from .mask import PointMaskCriterion, QueryMasks
@@ -54,16 +55,17 @@ class PredictionSet(NamedTuple):
 
 def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects: Tensor, matcher: HungarianMatcher,
                criterion: nn.Module, encoder_criterion: nn.Module | None = None,
-               mask_criterion: PointMaskCriterion | None = None) -> dict[str, Tensor]:
+               mask_criterion: PointMaskCriterion | None = None, num_processes: int = 1) -> dict[str, Tensor]:
     """Losses of every layer of every set.
 
     Args:
         sets: the predictions.
         targets: the objects.
-        num_objects: scalar, objects in the batch, averaged over ranks.
+        num_objects: scalar, objects in the batches of all ranks.
         matcher, criterion: see `HungarianMatcher`, `DETRCriterion`.
         encoder_criterion: for predictions of the encoder; None to use `criterion`.
         mask_criterion: for the sets that have masks; None if there are none.
+        num_processes: over how many gradients are averaged; losses are multiplied by it.
 
     Returns:
         Scalars `loss_cls`, `loss_bbox`, `loss_giou` under the names of `PredictionSet.loss_names`, and `loss_mask`,
@@ -71,27 +73,28 @@ def set_losses(sets: Sequence[PredictionSet], targets: BatchTargets, num_objects
     """
     sets = sorted(sets, key=lambda part: part.matched_gt is not None)  # those to be matched first
     sizes = [part.logits.shape[0] * part.logits.shape[2] for part in sets]
-    logits, boxes = _rows([part.logits for part in sets]), _rows([part.boxes_cxcywh for part in sets])
+    logits, boxes = [part.logits for part in sets], as_rows([part.boxes_cxcywh for part in sets])
     class_agnostic = None
     if any(part.class_agnostic for part in sets):
         flags = [torch.full((size,), part.class_agnostic) for part, size in zip(sets, sizes, strict=True)]
-        class_agnostic = torch.cat(flags).to(logits.device, non_blocking=True)
+        class_agnostic = torch.cat(flags).to(boxes.device, non_blocking=True)
     matched = _match(sets, sizes, logits, boxes, targets, matcher, class_agnostic, mask_criterion)
     losses = {}
     for part, rows in zip(sets, matched.split(sizes, dim=1), strict=True):
         if part.masks is not None:
-            losses |= _mask_losses(part, rows, targets, num_objects, mask_criterion)
+            losses |= _mask_losses(part, rows, targets, num_objects, mask_criterion, num_processes)
     if encoder_criterion is None:
         values = criterion(logits, boxes, matched, targets, class_agnostic)
-        return losses | _name(sets, sizes, values, num_objects)
-    rows = [x.split(sizes, dim=1) for x in (logits, boxes, matched)]
+        return losses | _name(sets, sizes, values, num_objects, num_processes)
+    rows = [x.split(sizes, dim=1) for x in (boxes, matched)]
     agnostic_rows = [None] * len(sets) if class_agnostic is None else class_agnostic.split(sizes)
     for from_encoder, used in ((False, criterion), (True, encoder_criterion)):
         chosen = [i for i, part in enumerate(sets) if part.from_encoder is from_encoder]
         if chosen:
             agnostic = None if class_agnostic is None else torch.cat([agnostic_rows[i] for i in chosen])
-            values = used(*(torch.cat([x[i] for i in chosen], 1) for x in rows), targets, agnostic)
-            losses |= _name([sets[i] for i in chosen], [sizes[i] for i in chosen], values, num_objects)
+            chosen_rows = (torch.cat([x[i] for i in chosen], 1) for x in rows)
+            values = used([logits[i] for i in chosen], *chosen_rows, targets, agnostic)
+            losses |= _name([sets[i] for i in chosen], [sizes[i] for i in chosen], values, num_objects, num_processes)
     return losses
 
 
@@ -105,32 +108,27 @@ def _match(sets, sizes, logits, boxes, targets: BatchTargets, matcher, class_agn
         further_costs = torch.cat([
             none.expand(len(boxes), size, targets.labels.shape[1]) if part.masks is None else
             mask_criterion.costs(part.masks, targets) for part, size in zip(unknown, sizes, strict=False)], 1)
-    found = matcher(logits[:, :end], boxes[:, :end], targets, [x for part in unknown for x in part.match_sets()],
+    found = matcher(logits[:len(unknown)], boxes[:, :end], targets, [x for part in unknown for x in part.match_sets()],
                     None if class_agnostic is None else class_agnostic[:end], further_costs)
     return torch.cat([found, *(part.matched_gt.repeat(1, len(part.logits)) for part in sets[len(unknown):])], 1)
 
 
-def _name(sets, sizes, values: dict[str, Tensor], num_objects: Tensor) -> dict[str, Tensor]:
+def _name(sets, sizes, values: dict[str, Tensor], num_objects: Tensor, num_processes: int) -> dict[str, Tensor]:
     """Losses of each query (B, R) -> sums over queries, by set and layer."""
     losses = {}
     for name, value in values.items():
         for part, rows in zip(sets, value.split(sizes, dim=1), strict=True):
             layers = rows.unflatten(1, (len(part.logits), -1)).sum((0, 2))
-            layers = layers * part.branch.loss_weight / part.divisor(num_objects)
+            layers = layers * (part.branch.loss_weight * num_processes) / part.divisor(num_objects)
             losses |= {prefix + name: layer for prefix, layer in zip(part.loss_names, layers, strict=True)}
     return losses
 
 
 def _mask_losses(part: PredictionSet, matched: Tensor, targets: BatchTargets, num_objects: Tensor,
-                 mask_criterion: PointMaskCriterion) -> dict[str, Tensor]:
+                 mask_criterion: PointMaskCriterion, num_processes: int) -> dict[str, Tensor]:
     """Losses of one set's masks; matched (B, L * Q). Sets without masks do not count in the normaliser."""
     groups = part.branch.num_groups
     values = mask_criterion(part.masks, matched.unflatten(1, (len(part.logits), -1)), targets, groups)
     divisor = num_objects.clamp(min=1) * groups
-    return {prefix + name: layer * part.branch.loss_weight / divisor
+    return {prefix + name: layer * (part.branch.loss_weight * num_processes) / divisor
             for name, layers in values.items() for prefix, layer in zip(part.loss_names, layers, strict=True)}
-
-
-def _rows(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors (L, B, Q, D) -> (B, sum of L * Q, D), layer after layer, in one copy."""
-    return torch.cat([layer for part in parts for layer in part], dim=1)

@@ -4,7 +4,9 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .negatives import weighted_negatives
+from detrove.layers.rows import Rows
+
+from .negatives import own_and_negatives, weighted_negatives
 
 
 @MODELS.register_module()
@@ -23,10 +25,9 @@ class QueryVarifocalLoss(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
+    def forward(self, logits: Rows, labels: Tensor, matched: Tensor, quality: Tensor) -> Tensor:
         """Loss of each query, summed over classes; arguments and result as `QueryFocalLoss.forward` has them."""
-        own = logits.gather(-1, labels[..., None])
-        positive = F.binary_cross_entropy_with_logits(own.squeeze(-1), quality, weight=quality, reduction='none')
-        negatives = weighted_negatives(logits, self.gamma, False)
-        own_as_negative = weighted_negatives(own, self.gamma, False)
+        own, negatives = own_and_negatives(logits, labels, self.gamma, False)
+        positive = F.binary_cross_entropy_with_logits(own, quality, weight=quality, reduction='none')
+        own_as_negative = weighted_negatives(own[..., None], self.gamma, False)
         return self.alpha * (negatives - matched * own_as_negative) + matched * positive

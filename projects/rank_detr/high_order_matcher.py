@@ -5,6 +5,7 @@ from mmengine.logging import MessageHub
 from torch import Tensor
 
 from detrove.assigners import HungarianMatcher
+from detrove.layers.rows import Rows
 from detrove.layers.targets import BatchTargets
 from detrove.ops.boxes import box_cxcywh_to_xyxy, pairwise_iou
 
@@ -39,7 +40,7 @@ class HighOrderMatcher(HungarianMatcher):
         """Whether the high-order cost is in use at this point of training."""
         return self.switch_at is not None and training_progress() >= self.switch_at
 
-    def cost_matrix(self, logits: Tensor, boxes_cxcywh: Tensor, targets: BatchTargets,
+    def cost_matrix(self, logits: Rows, boxes_cxcywh: Tensor, targets: BatchTargets,
                     class_agnostic: Tensor | None = None) -> Tensor:
         """Cost of each query for each object (B, R, M), see `HungarianMatcher.cost_matrix`."""
         if not self.is_high_order:

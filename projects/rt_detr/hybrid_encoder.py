@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from detrove.layers import BranchSelfAttention, ConvNormAct, RepVGGBlock
+from detrove.layers.memory import tokens_of_map
 from detrove.ops.export_form import is_exporting
 
 
@@ -106,7 +107,7 @@ class IntraScaleEncoder(BaseModule):
 
     def _attend(self, feat: Tensor) -> Tensor:
         height, width = feat.shape[-2:]
-        tokens = feat.flatten(2).transpose(1, 2)
+        tokens = tokens_of_map(feat)
         for layer in self.aifi:
             tokens = layer(tokens, self._position(height, width, tokens))
         return tokens.transpose(1, 2).reshape(feat.shape)

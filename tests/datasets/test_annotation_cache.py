@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import pickle
@@ -164,6 +165,15 @@ def test_processes_share_the_records(root):
     subset = dataset.get_subset([2, 0])
     assert [entry['img_id'] for entry in entries(pickle.loads(pickle.dumps(subset)))] == ['a2', 'a0']
     np.testing.assert_array_equal(subset.image_sizes_hw(), [(30, 42), (30, 40)])
+
+
+@pytest.mark.parametrize('cached', [True, False])
+def test_copies_share_the_records(root, cached):
+    dataset = build(root, annotation_cache=cached)
+    again = copy.deepcopy(dataset)
+    assert again._records is dataset._records and again.data_bytes is dataset.data_bytes
+    assert again.data_address is dataset.data_address
+    assert entries(again) == entries(dataset)
 
 
 def test_subclasses_that_change_entries_are_not_cached(root):

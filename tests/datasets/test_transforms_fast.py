@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from detrove.datasets.transforms import PackPlanes, SmoothResize
+from detrove.datasets.transforms import HorizontalFlip, PackPlanes, RandomCropAtScale, SmoothResize
 from detrove.datasets.transforms.hue import shift_hue
 from detrove.datasets.transforms.resize import resize_smoothly
 
@@ -53,13 +55,88 @@ def test_views_are_taken_as_they_are(image, view):
 @pytest.mark.parametrize('options', [
     dict(scale=(64, 80), keep_ratio=False), dict(scale=(333, 100), keep_ratio=True), dict(scale_factor=0.5)])
 def test_smooth_resize_records_what_mmdets_does(image, options):
-    theirs = TRANSFORMS.build(dict(type='mmdet.Resize', backend='pillow', **options))(dict(img=image))
-    ours = SmoothResize(**options)(dict(img=image))
+    boxes_xyxy = torch.tensor([[10, 20, 30.5, 40], [200, 100, 230, 160]])  # the second reaches over the edge
+    theirs, ours = (
+        transform(dict(img=image, gt_bboxes=HorizontalBoxes(boxes_xyxy.clone())))
+        for transform in (TRANSFORMS.build(dict(type='mmdet.Resize', backend='pillow', **options)),
+                          SmoothResize(**options)))
     assert np.abs(theirs.pop('img').astype(int) - ours.pop('img')).max() <= 1
     np.testing.assert_array_equal(theirs.pop('homography_matrix'), ours.pop('homography_matrix'))
+    assert torch.equal(theirs.pop('gt_bboxes').tensor, ours.pop('gt_bboxes').tensor)
     assert ours == theirs
 
 
 def test_smooth_resize_refuses_floats(image):
     with pytest.raises(ValueError, match='float32'):
         SmoothResize(scale=(64, 64))(dict(img=image.astype(np.float32)))
+
+
+SCALES = [(40, 420), (50, 420), (60, 420)]
+
+
+def with_boxes(height=96, width=128):
+    """Whose pixels say where they are: (x, y, 0); one box around the middle, one in a corner."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    boxes_xyxy = np.array([[60, 40, 70, 56], [0, 0, 3, 3]], np.float32)
+    return dict(img=np.stack([x, y, 0 * x], -1), gt_bboxes=HorizontalBoxes(boxes_xyxy),
+                gt_bboxes_labels=np.array([3, 4]), gt_ignore_flags=np.array([False, True]))
+
+
+def test_crop_at_scale_moves_boxes_with_the_image():
+    crop = RandomCropAtScale(scales=SCALES, crop_size=(38, 60), allow_negative_crop=True)
+    np.random.seed(0)
+    seen = set()
+    for _ in range(30):
+        results = crop(with_boxes())
+        left, top = results['img'][0, 0, :2].tolist()
+        height, width = results['img_shape']
+        assert results['img'].shape == (height, width, 3) and height <= 96 and width <= 128
+        boxes_xyxy = np.array([[60, 40, 70, 56], [0, 0, 3, 3]]) - [left, top, left, top]
+        boxes_xyxy = boxes_xyxy.clip(0, [width, height, width, height])
+        kept = (boxes_xyxy[:, 2:] > 0).all(1) & (boxes_xyxy[:, :2] < [width, height]).all(1)
+        np.testing.assert_array_equal(results['gt_bboxes'].tensor.numpy(), boxes_xyxy[kept])
+        assert len(results['gt_bboxes_labels']) == len(results['gt_ignore_flags']) == kept.sum()
+        np.testing.assert_array_equal(
+            results['homography_matrix'], np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float32))
+        seen.add(tuple(kept.tolist()))
+    assert len(seen) > 1
+
+
+def test_crop_at_scale_shows_what_resizing_before_the_crop_shows():
+    """Share of the image in width and height, and where it begins: means and spreads of both ways."""
+    before = [TRANSFORMS.build(transform) for transform in (
+        dict(type='RandomChoiceResize', scales=SCALES, resize_type='mmdet.Resize', keep_ratio=True),
+        dict(type='mmdet.RandomCrop', crop_type='absolute_range', crop_size=(38, 60), allow_negative_crop=True))]
+    ways = before, [RandomCropAtScale(scales=SCALES, crop_size=(38, 60), allow_negative_crop=True)]
+    moments = []
+    for way in ways:
+        np.random.seed(0)
+        views = []
+        for _ in range(600):
+            results = dict(img=np.zeros((96, 128, 3), np.uint8))
+            for transform in way:
+                results = transform(results)
+            # where a pixel of the source is in the view, and the view's sides, in the source's pixels
+            scale, offset = np.diag(results['homography_matrix'])[:2], results['homography_matrix'][:2, 2]
+            views.append([*(-offset / scale), *(np.array(results['img_shape'])[::-1] / scale)])
+        moments.append((np.mean(views, 0), np.std(views, 0)))
+    np.testing.assert_allclose(moments[0], moments[1], atol=2.5)  # pixels; standard errors are 0.3 to 1
+
+
+def test_crop_at_scale_needs_scales():
+    with pytest.raises(ValueError, match='at least one'):
+        RandomCropAtScale(scales=[], crop_size=(38, 60))
+
+
+def test_horizontal_flip_draws_what_random_flip_draws():
+    theirs, ours = TRANSFORMS.build(dict(type='mmdet.RandomFlip', prob=0.3)), HorizontalFlip(prob=0.3)
+    flipped = []
+    for transform in (theirs, ours):
+        np.random.seed(0)
+        flipped.append([transform(with_boxes()) for _ in range(40)])
+    assert {results['flip'] for results in flipped[0]} == {True, False}
+    for their, own in zip(*flipped, strict=True):
+        assert their['flip'] == own['flip'] and their['flip_direction'] == own['flip_direction']
+        np.testing.assert_array_equal(their['img'], own['img'])
+        assert torch.equal(their['gt_bboxes'].tensor, own['gt_bboxes'].tensor)
+    assert np.random.rand() == np.random.RandomState(0).rand(41)[-1]

@@ -108,3 +108,18 @@ def test_degenerate_boxes_stay_finite(case):
     losses = criterion(rows(logits), rows(boxes), rows(matched), targets)
     sum(x.sum() for x in losses.values()).backward()
     assert torch.isfinite(boxes.grad).all() and torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize('quality', ['iou', 'giou'])
+def test_both_ways_to_compute_matched_boxes(case, quality):
+    """Matched queries alone, as on a CPU, and all queries, as where asking for their number would stop the device."""
+    _, boxes, matched, targets = case
+    criterion = DETRCriterion(loss_class=dict(type='QueryFocalLoss'), quality=quality)
+    arguments = rows(boxes), rows(matched) >= 0, rows(matched).clamp(min=0), targets
+    compact, dense = criterion._losses_of_matched(*arguments), criterion._losses_of_all(*arguments)
+    for one, other in zip(compact, dense, strict=True):
+        torch.testing.assert_close(one, other)
+        assert not one[rows(matched) < 0].any()
+    for one, other in zip(compact[:2], dense[:2], strict=True):
+        gradients = [torch.autograd.grad(x.square().sum(), boxes, retain_graph=True)[0] for x in (one, other)]
+        torch.testing.assert_close(*gradients)

@@ -55,6 +55,16 @@ def test_pairwise_and_paired_equal_single_boxes(eps):
     torch.testing.assert_close(paired_giou(first[:, :3], second, eps), giou[:, :3].diagonal(dim1=1, dim2=2))
 
 
+@pytest.mark.parametrize('eps', [0.0, 1e-2])
+def test_giou_without_gradient_is_the_same(eps):
+    first, second = random_boxes(2, 4, seed=1), random_boxes(2, 3, seed=2)
+    first[:, 0] = second[:, 0] = 0.5  # without area, on top of each other
+    expected = pairwise_giou(first, second, eps)
+    with torch.no_grad():
+        torch.testing.assert_close(pairwise_giou(first, second, eps), expected)
+        assert pairwise_giou(first[:, :0], second, eps).shape == (2, 0, 3)
+
+
 def test_no_boxes():
     boxes = torch.zeros(0, 4, requires_grad=True)
     assert pairwise_iou(boxes, random_boxes(3, seed=0))[0].shape == (0, 3)

@@ -15,7 +15,7 @@ train_pipeline = [
     dict(type='RandomZoomOut', prob=0.5),
     dict(type='RandomIoUCrop', prob=0.8),
     dict(type='SanitizeBoxes'),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='HorizontalFlip', prob=0.5),
     dict(type='SmoothResize', scale=image_size, keep_ratio=False),
     dict(type='SanitizeBoxes'),
     dict(type='PackPlanes'),
