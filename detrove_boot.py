@@ -25,6 +25,7 @@ HOOKS = {
     'mmengine.config.config': ('config_text', 'remember_pretty_text'),
     'mmengine.config.utils': ('hub', 'name_installed_distributions'),
     'mmengine.logging.logger': ('quiet', 'drop_onedl_notice'),
+    'mmengine.logging.history_buffer': ('history_buffer', 'after_import'),
     'mmengine.runner.checkpoint': ('safe_load', 'after_import'),
     'mmcv.ops.multi_scale_deform_attn': ('mmcv_msda', 'patch_ms_deform_attn'),
     'mmpretrain.utils.dependency': ('mmpretrain', 'check_multimodal'),

@@ -28,7 +28,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--work-dir`, `--cfg-options`, `--processes`, `--launcher`, `--local_rank`, `--allow-unsafe-checkpoint`."""
+    """Add `--work-dir`, `--cfg-options`, `--processes`, `--launcher`, `--local_rank`, `--allow-unsafe-checkpoint` and
+    `--deterministic`."""
     parser.add_argument('--work-dir', metavar='DIR', help='where logs and results go (./work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--cfg-options',
@@ -58,6 +59,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='also load checkpoints that run code when opened; only for files from people you trust',
     )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='give the same bits whenever this is run on this machine, from randomness.seed in the config, or 0; '
+        'slower on GPUs (docs/reliability.md)',
+    )
 
 
 def positive(text: str) -> int:
@@ -72,6 +79,9 @@ def apply_run_options(cfg: Config, args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     cfg.allow_unsafe_checkpoint = args.allow_unsafe_checkpoint
+    if args.deterministic:
+        given = {key: value for key, value in (cfg.get('randomness') or {}).items() if value is not None}
+        cfg.randomness = {'seed': 0, **given, 'deterministic': True}
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -8,6 +8,7 @@ from mmdet.datasets.transforms import LoadAnnotations as StockDetLoadAnnotations
 from mmdet.registry import TRANSFORMS
 from mmseg.datasets.transforms import LoadAnnotations as StockSegLoadAnnotations
 from mmseg.registry import TRANSFORMS as SEG_TRANSFORMS
+from PIL import Image
 
 _PNG_16_BITS = 16  # in the byte after the size
 
@@ -27,7 +28,8 @@ class _RefusesBadMaps:
             super()._load_seg_map(results)
         except FileNotFoundError:
             raise
-        except (OSError, AttributeError, SyntaxError, TypeError, ValueError, cv2.error) as error:  # as decoders have it
+        except (OSError, AttributeError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError,
+                cv2.error) as error:  # as decoders have it
             raise ValueError(f'{path} cannot be read as a label map: {error}. Copy or write it again.') from error
         if path is None:
             return

@@ -21,9 +21,9 @@ from .signatures import (
 # Keys of a config that a runner, the command line or a hook reads beside the arguments of the Runner.
 _FURTHER_KEYS = {
     'activation_checkpointing', 'allow_unsafe_checkpoint', 'auto_scale_lr', 'channels_last', 'compile',
-    'custom_imports', 'efficient_conv_bn_eval', 'evaluate_raw', 'find_unused_parameters', 'log_to',
+    'custom_imports', 'efficient_conv_bn_eval', 'evaluate_raw', 'find_unused_parameters', 'fsdp', 'log_to',
     'model_wrapper_cfg', 'partial_checkpoint_ok', 'resume_changed', 'runner_type',
-    'skip_non_finite', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends',
+    'skip_non_finite', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline', 'vis_backends', 'watchdog',
 }  # fmt: skip
 RUNNER_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | _FURTHER_KEYS
 

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import os
 import re
 import traceback
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def _located(path: Path, error: Exception) -> Exception:
     if isinstance(error, SyntaxError):
         line = error.lineno
     where = file if line is None else f'{file}, line {line}'
-    inherited = '' if Path(file).resolve() == path.resolve() else f' (read for {path})'
+    inherited = '' if os.path.abspath(file) == os.path.abspath(path) else f' (read for {path})'
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f'config {path}: {error}')
     return ValueError(f'config {where}{inherited}: {type(error).__name__}: {error}')

@@ -66,10 +66,11 @@ def _file_problems(dataset: Mapping, dataset_class, path: str) -> Iterator[str]:
     skip = () if _reads_maps(dataset, dataset_class) else ('seg',)
     yield from (f'{finding.where}: {finding.message}' for finding in missing_files(dataset, path, skip=skip))
     ann_file = dataset.get('ann_file')
-    if isinstance(ann_file, str) and ann_file and '://' not in ann_file and \
-            issubclass(dataset_class, (CocoDataset, CocoDetection)):
+    if isinstance(ann_file, str) and '://' not in ann_file and issubclass(dataset_class, (CocoDataset, CocoDetection)):
         file = Path(in_data_root(dataset, ann_file))
-        if file.is_file():
+        if not ann_file:
+            yield f'{path}.ann_file: expected the name of a COCO json, got no name'
+        elif file.is_file():
             yield from _coco_problems(file, f'{path}.ann_file')
 
 

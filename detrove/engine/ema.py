@@ -7,6 +7,8 @@ from mmdet.models.layers import ExpMomentumEMA
 from mmdet.registry import MODELS
 from torch import nn
 
+from .fsdp import local
+
 
 @MODELS.register_module()
 class ForeachExpMomentumEMA(ExpMomentumEMA):
@@ -22,8 +24,9 @@ class ForeachExpMomentumEMA(ExpMomentumEMA):
             super().update_parameters(model)
             return
         weights = model.state_dict()
-        floating = {name: average.data for name, average in self.avg_parameters.items() if average.is_floating_point()}
-        sources = [weights[name].data.to(average.device) for name, average in floating.items()]
+        floating = {name: average for name, average in self.avg_parameters.items() if average.is_floating_point()}
+        averages = [local(average.data) for average in floating.values()]
+        sources = [local(weights[name].data).to(average.device) for name, average in floating.items()]
         momentum = (1 - self.momentum) * math.exp(-float(1 + steps) / self.gamma) + self.momentum
-        torch._foreach_lerp_(list(floating.values()), sources, momentum)
+        torch._foreach_lerp_(averages, sources, momentum)
         self.steps += 1

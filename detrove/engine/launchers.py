@@ -3,6 +3,7 @@
 import datetime
 import os
 import subprocess
+from collections.abc import Mapping
 
 import torch
 
@@ -59,6 +60,12 @@ def join_processes_on_cpu(*, timeout_s: float | None) -> None:
     """Join the processes that `export_ranks` found, through gloo; mmengine would select a CUDA device first."""
     timeout = None if timeout_s is None else datetime.timedelta(seconds=timeout_s)
     torch.distributed.init_process_group('gloo', timeout=timeout)
+
+
+def timeout_of(cfg: Mapping) -> datetime.timedelta | None:
+    """How long processes wait for each other by `env_cfg.dist_cfg.timeout` of a config; None for torch's own limit."""
+    seconds = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+    return None if seconds is None else datetime.timedelta(seconds=seconds)
 
 
 def _master_address(launcher: str) -> str:

@@ -8,6 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader
 
+from .agreement import check_epoch, share_buffers
 from .data_order import SeededBatchSampler
 from .resume import put_random_states
 from .step_guard import StepGuard
@@ -27,6 +28,7 @@ class _ResumableLoop:
         self._decide_current_val_interval()
         due = position >= self.val_begin and (position % self.val_interval == 0 or position == last)
         if self.runner.val_loop is not None and due:
+            share_buffers(self.runner)
             self.runner.val_loop.run()
 
     def _validate_again(self, position: int, last: int) -> None:
@@ -41,6 +43,10 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 
     A checkpoint from inside an epoch continues with the next batch of that epoch.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        check_epoch(self.dataloader)
 
     def run(self):
         with StepGuard(self.runner, self.dataloader) as self.guard:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detrove.compat.safe_load import allow_mmengine_checkpoints
 
+from .fsdp import whole
 from .random_state import put_random_state, take_random_state
 
 
@@ -131,7 +132,7 @@ def write_step(runner, model: nn.Module, data_batch, random_state: dict, what: s
     path = folder / f'iter_{runner.iter + 1}{rank}.pth'
     torch.save(dict(
         what=what, iter=runner.iter + 1, epoch=runner.epoch, scope=runner.cfg.get('default_scope'),
-        model=_plain(runner.cfg.model), state_dict=model.state_dict(), batch=data_batch, random=random_state,
+        model=_plain(runner.cfg.model), state_dict=whole(model.state_dict()), batch=data_batch, random=random_state,
         dtype=mixed_precision(runner.optim_wrapper),
     ), path)  # fmt: skip
     return path

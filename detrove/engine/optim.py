@@ -13,6 +13,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+_OTHER_KERNELS = {'foreach', 'capturable', 'differentiable'}  # of torch's optimisers, besides `fused`
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class RegexOptimWrapperConstructor:
@@ -31,7 +33,8 @@ class RegexOptimWrapperConstructor:
             ]))
 
     A parameter that no expression matches has the settings of the optimizer; frozen parameters are left out.
-    How many parameters each group holds is logged.
+    How many parameters each group holds is logged. torch's optimisers that have one take their fused kernel unless the
+    settings choose another.
 
     `layer_decay=dict(rate=0.9)` beside `groups` gives earlier layers of the backbone a smaller learning rate:
     `rate` to the power of how many layers lie behind, by the backbone's `get_layer_depth`, times the `lr_mult` of
@@ -66,8 +69,10 @@ class RegexOptimWrapperConstructor:
         optimizer_class = self.optimizer_cfg['type']
         if isinstance(optimizer_class, str):
             optimizer_class = OPTIMIZERS.get(optimizer_class)
-        first_argument = next(iter(inspect.signature(optimizer_class).parameters))
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, first_argument: self.parameter_groups(model)})
+        first_argument, *others = inspect.signature(optimizer_class).parameters
+        fused = {'fused': True} if 'fused' in others and not _OTHER_KERNELS & set(self.optimizer_cfg) else {}
+        settings = {**fused, **self.optimizer_cfg, first_argument: self.parameter_groups(model)}
+        optimizer = OPTIMIZERS.build(settings)
         return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
 
     def parameter_groups(self, model: nn.Module) -> list[dict]:

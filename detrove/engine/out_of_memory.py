@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_distributed
 
 from .signatures import accepted_arguments, find_registered
 
@@ -38,6 +39,10 @@ def ways_out(cfg: Config) -> Iterator[str]:
     name = checkpointing_argument(cfg)
     if name:
         yield f'model.backbone.{name}=True (slower)'
+    if not cfg.get('activation_checkpointing'):
+        yield 'activation_checkpointing=True (slower)'
+    if is_distributed() and not cfg.get('fsdp'):
+        yield 'fsdp=True (weights and optimiser state shared out over the processes)'
     yield 'smaller images in train_dataloader.dataset.pipeline'
     if torch.cuda.is_available():
         yield 'PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True in the environment where sizes vary'

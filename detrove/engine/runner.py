@@ -1,10 +1,12 @@
 """mmengine's Runner, with distributed training on CPUs, safe and reported loading, and exact resuming."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import mmengine.runner.runner
 import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
@@ -17,11 +19,14 @@ from torch.utils.data import DataLoader
 from detrove.checkpoints import load_weights, match_classes, read_checkpoint
 
 from .bare_model import bare_model
+from .blocks import recompute
 from .checkpoint_files import choose_checkpoint, damage, whole_or_nothing
 from .compile import compile_parts
 from .data_order import SeededBatchSampler, seed_samples, seeded_order, start_worker
+from .fsdp import GatherHook, ShardHook, whole_states, without_wrapper
 from .hooks.checkpoint import PreemptionHook
 from .hooks.label_range import LabelRangeHook
+from .hooks.watchdog import WatchdogHook
 from .launchers import export_ranks, join_processes_on_cpu
 from .resume import group_settings, read_record, take_settings_of_now
 from .schedule import resolve_fractions
@@ -31,6 +36,9 @@ _OURS = {
     'EpochBasedTrainLoop': 'mmengine.ResumableEpochLoop',
     'IterBasedTrainLoop': 'mmengine.ResumableIterLoop',
 }
+
+
+mmengine.runner.runner.turn_on_activation_checkpointing = recompute  # its own takes no keyword arguments
 
 
 def has_accelerator() -> bool:
@@ -47,13 +55,15 @@ def build_runner(cfg: Config) -> Runner:
 class DetroveRunner(Runner):
     """mmengine's Runner with these changes.
 
-    Several processes without a GPU talk through gloo. Checkpoints are read without running code from them,
-    converted when they come from a paper's official repository, and what did not fit is reported in one list.
+    Several processes without a GPU talk through gloo, and the one that keeps others waiting is named (`WatchdogHook`).
+    Checkpoints are read without running code from them, converted when they come from a paper's official repository,
+    and what did not fit is reported in one list.
     A dataset without images is an error. Floats in `param_scheduler` are fractions of the training. Hooks with a
     method `on_exit` have it called however training or testing ends. With `channels_last=True` in the config
     convolutions keep their maps channels last in memory, which CPUs and tensor cores compute faster. Batches come
     from data loading processes in one piece, where the config names no `collate_fn`. `compile` takes the parts of
-    a model and not its whole step, see `compile_parts`.
+    a model and not its whole step, see `compile_parts`. `fsdp` shares out the weights over processes, see `ShardHook`,
+    and `activation_checkpointing=True` takes every transformer block, see `recompute`.
 
     With `partial_checkpoint_ok=False` in the config, as testing has it, a checkpoint that does not fill the
     model or was trained on other classes is an error.
@@ -71,9 +81,7 @@ class DetroveRunner(Runner):
     _last_start: int | None = None
 
     def train(self):
-        for kind in (PreemptionHook, LabelRangeHook):
-            if not any(isinstance(hook, kind) for hook in self.hooks):
-                self.register_hook(kind())
+        self._add_hooks(PreemptionHook, LabelRangeHook, *([ShardHook, GatherHook] if self._is_to_shard() else []))
         return self._with_exit_hooks(super().train)
 
     def val(self):
@@ -82,7 +90,13 @@ class DetroveRunner(Runner):
     def test(self):
         return self._with_exit_hooks(super().test)
 
+    def _add_hooks(self, *kinds: type) -> None:
+        for kind in kinds:
+            if not any(isinstance(hook, kind) for hook in self.hooks):
+                self.register_hook(kind())
+
     def _with_exit_hooks(self, run: Callable):
+        self._add_hooks(WatchdogHook)
         try:
             return run()
         finally:
@@ -109,6 +123,11 @@ class DetroveRunner(Runner):
         super().setup_env(env_cfg)
         DetroveRunner._last_start = int(time.time())
 
+    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+        if deterministic:  # cuBLAS reads this when it starts; without it torch ends training
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
@@ -124,7 +143,12 @@ class DetroveRunner(Runner):
                 self.logger.warning('sync_bn is left out: torch synchronises batch norms on GPUs only')
                 self.cfg.sync_bn = None
                 model = revert_sync_batchnorm(model)
+        if self._is_to_shard():
+            return without_wrapper(model, self.cfg.get('sync_bn'))
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _is_to_shard(self) -> bool:
+        return self.distributed and self.cfg.get('fsdp') not in (None, False)
 
     def _maybe_compile(self, target: str) -> None:
         # mmengine would compile the whole step, and again for each size of image and number of objects
@@ -148,6 +172,13 @@ class DetroveRunner(Runner):
             return super().build_train_loop(loop)
         finally:
             self._train_dataloader = given  # mmengine reads the batch size from it
+
+    def build_evaluator(self, evaluator):
+        built = super().build_evaluator(evaluator)
+        for metric in built.metrics:  # several processes would bring their results together in a folder where we stand
+            if getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None:
+                metric.collect_dir = str(Path(self.work_dir) / '.results_of_all_processes')
+        return built
 
     def build_param_scheduler(self, scheduler):
         return super().build_param_scheduler(resolve_fractions(scheduler, self.max_epochs, self.max_iters))
@@ -174,11 +205,12 @@ class DetroveRunner(Runner):
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write a checkpoint; on a local disk under another name first, so that it is whole or not there."""
-        if '://' in str(out_dir):
-            super().save_checkpoint(out_dir, filename, *args, **kwargs)
-        elif is_main_process():
-            with whole_or_nothing(Path(out_dir) / filename) as unfinished:
-                super().save_checkpoint(str(out_dir), unfinished.name, *args, **kwargs)
+        with whole_states(self):
+            if '://' in str(out_dir):
+                super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            elif is_main_process():
+                with whole_or_nothing(Path(out_dir) / filename) as unfinished:
+                    super().save_checkpoint(str(out_dir), unfinished.name, *args, **kwargs)
 
     def load_or_resume(self) -> None:
         if self._resume and not self._has_loaded:

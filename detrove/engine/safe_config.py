@@ -73,7 +73,7 @@ def refuse_circles(path: Path, heirs: tuple[Path, ...] = ()) -> None:
     except (OSError, ValueError):  # told of by who reads the file
         return
     for name in names:
-        if '::' not in name and '\0' not in name and (path.parent / name).is_file():
+        if '::' not in name and os.path.isfile(path.parent / name):
             refuse_circles(path.parent / name, (*heirs, path.resolve()))
 
 
@@ -128,9 +128,12 @@ def _find_base(name: str, heir: Path) -> Path:
         scope = name.partition('::')[0]
         if scope not in _SCOPES:
             raise ValueError(f'config {heir}: _base_ {name!r} is in no package of {", ".join(_SCOPES)}')
-        return find_config(name)
+        try:
+            return find_config(name)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'config {heir}: {error}') from error
     path = heir.parent / name
-    if '\0' in name or not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f'config {heir}: no file {name!r} to inherit from: {path}')
     if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
         raise ValueError(f'config {heir}: _base_ {name!r} is no config')

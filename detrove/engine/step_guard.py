@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from .bare_model import bare_model
 from .data_order import SeededBatchSampler, fetch
+from .fsdp import is_sharded
 from .non_finite import describe, write_step
 from .out_of_memory import explain_out_of_memory, is_out_of_memory
 from .random_state import take_random_state
@@ -72,7 +73,7 @@ class StepGuard:
             raise type(error)(explain_out_of_memory(self.runner, data_batch, error)) from error
         scaler = getattr(wrapper, 'loss_scaler', None)
         overflowed = scaler is not None and not self._updated and wrapper.should_update()
-        if _bad(losses):
+        if _bad(losses) and not (is_sharded(self.model) and not wrapper.should_update()):  # then the norm will tell
             return self._failed(data_batch)
         self._count_overflow(data_batch, overflowed)
         return losses
@@ -148,7 +149,7 @@ class StepGuard:
         # a detector's losses talk to the other processes, which go on
         where = None if is_distributed() else describe(self.model, data_batch, self._random, self.runner.optim_wrapper)
         path = write_step(self.runner, self.model, data_batch, self._random, what)
-        lines = [f'iteration {self.runner.iter + 1}: {what}', f'images: {", ".join(_names(data_batch))}',
+        lines = [f'iteration {self.runner.iter + 1}: {what}', f'images: {", ".join(image_names(data_batch))}',
                  *([where] if where else []), f'saved: {path}; look at it with `detrove replay {path}`']
         return '\n  '.join(lines)
 
@@ -158,7 +159,8 @@ def _bad(losses: dict | None) -> list[str]:
             if isinstance(value, Tensor) and value.numel() == 1 and not torch.isfinite(value.cpu()).item()]
 
 
-def _names(data_batch) -> list[str]:
+def image_names(data_batch) -> list[str]:
+    """Paths of the images of a batch, as far as its samples know them."""
     samples = data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ()
     return [str(sample.metainfo.get('img_path', sample.metainfo.get('img_id', '?'))) for sample in samples]
 

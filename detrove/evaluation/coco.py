@@ -25,6 +25,7 @@ AREAS = {
     '_l': 'large',
 }  # suffix of the metric -> name; order of COCO's axis
 BACKENDS = ('auto', 'faster_coco_eval', 'pycocotools')
+_NO_POLYGON: list = []
 
 
 @contextlib.contextmanager
@@ -168,7 +169,10 @@ class CocoEvaluation(BaseMetric):
             truth = _indexed(coco_class, self.ground_truth)
             if detections:
                 shared = len(self.metrics) > 1 and iou_type == 'bbox'  # loadRes writes into what it is given
-                found = truth.loadRes([dict(one) for one in detections] if shared else detections)
+                detections = [dict(one) for one in detections] if shared else detections
+                for one in detections:  # loadRes would draw a polygon around each box, which nothing reads
+                    one.setdefault('segmentation', _NO_POLYGON)
+                found = truth.loadRes(detections)
             else:
                 found = _indexed(coco_class, {**self.ground_truth, 'annotations': []})
             evaluator = evaluator_class(truth, found, iou_type, **self.evaluator_options)

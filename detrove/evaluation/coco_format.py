@@ -99,10 +99,10 @@ def to_coco_results(predictions: Sequence[Mapping], category_ids: Sequence[int])
 def compact_prediction(sample: dict) -> dict:
     """The predictions of one image, small enough to keep until the end: arrays, and masks as run lengths."""
     instances = sample['pred_instances']
-    prediction = {key: instances[key].detach().cpu().numpy() for key in ('bboxes', 'scores', 'labels')}
+    prediction = {key: _array(instances[key]) for key in ('bboxes', 'scores', 'labels')}
     prediction['img_id'] = sample['img_id']
     if 'mask_scores' in instances:
-        prediction['mask_scores'] = instances['mask_scores'].detach().cpu().numpy()
+        prediction['mask_scores'] = _array(instances['mask_scores'])
     if 'masks' in instances:
         masks = instances['masks']
         if isinstance(masks, torch.Tensor):
@@ -115,3 +115,8 @@ def compact_prediction(sample: dict) -> dict:
             for mask in masks
         ]
     return prediction
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    """A copy: the best of many candidates may be a view of all of them, and would keep them until the end."""
+    return values.detach().cpu().numpy().copy()

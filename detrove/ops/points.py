@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .determinism import adds_in_any_order
+from .ms_deform_attn import ms_deform_attn
+
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of maps at points.
@@ -15,6 +18,10 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     Returns:
         (N, P); half a cell from the border values fade to zero, as detectron2's `point_sample` has it.
     """
+    if adds_in_any_order(maps):
+        value, locations = maps.flatten(1)[..., None, None], points[:, :, None, None, None]
+        weights = torch.ones_like(locations[..., 0])
+        return ms_deform_attn(value, [tuple(maps.shape[1:])], locations, weights)[..., 0]
     return F.grid_sample(maps[:, None], 2 * points[:, :, None] - 1, align_corners=False)[:, 0, :, 0]
 
 

@@ -25,8 +25,8 @@ from unittest import mock
 from .compare import differences_of_runs
 
 #: place -> how often a small run passes it, for choosing an occurrence
-PLACES = {'data': 24, 'step': 18, 'before write': 8, 'during write': 8, 'before rename': 8, 'after rename': 8,
-          'validation': 6}
+PLACES = {'data': 24, 'step': 18, 'before write': 7, 'during write': 7, 'before rename': 7, 'after rename': 7,
+          'validation': 3}
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,8 @@ default_hooks = dict(
 
 def train(config: Path, work_dir: Path, *, kill: Kill | None = None, resume: bool = False,
           options: Sequence[str] = ()) -> int:
-    """Train in a process of its own; returns its exit status, minus the signal where one ended it.
-
-    Processes are forked from one that has imported everything and computed nothing: autograd's threads, which a test
-    run has started, would not be in a fork of this process.
-    """
-    processes = multiprocessing.get_context('forkserver')
-    processes.set_forkserver_preload(['detrove.projects', 'detrove.cli.train', 'detrove.engine.runner'])
-    training = processes.Process(target=_train_and_exit, args=(config, work_dir, kill, resume, options))
+    """Train in a process of its own; returns its exit status, minus the signal where one ended it."""
+    training = clean_processes().Process(target=_train_and_exit, args=(config, work_dir, kill, resume, options))
     training.start()
     clock = threading.Timer(kill.occurrence, training.kill) if kill and kill.place == 'after' else None
     if clock:
@@ -89,6 +83,16 @@ def train(config: Path, work_dir: Path, *, kill: Kill | None = None, resume: boo
     if clock:
         clock.cancel()
     return training.exitcode
+
+
+def clean_processes() -> multiprocessing.context.BaseContext:
+    """For processes that are forked from one which has imported everything and computed nothing.
+
+    Autograd's threads, which a test run has started, would not be in a fork of this process.
+    """
+    processes = multiprocessing.get_context('forkserver')
+    processes.set_forkserver_preload(['detrove.projects', 'detrove.cli.train', 'detrove.engine.runner'])
+    return processes
 
 
 def _train_and_exit(config: Path, work_dir: Path, kill: Kill | None, resume: bool, options: Sequence[str]) -> None:
@@ -195,21 +199,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with _folder(args.folder) as folder:
         config = write_small_run(folder)
+        first = clean_processes().Process(target=int)  # waits for the imports of those that follow
+        first.start()
+        first.join()
         start = time.perf_counter()
         if train(config, folder / 'alone') != 0:
             raise RuntimeError(f'the training without kills failed, see {folder / "alone.log"}')
         seconds = time.perf_counter() - start
         counts, lost = Counter(), 0
-        for point in range(args.points):
-            place = [*PLACES, 'after'][point % (len(PLACES) + 1)]
+        places = itertools.cycle([*PLACES, 'after'])
+        for trial in itertools.count():
+            place = next(places)
             kill = Kill(place, rng.uniform(0.1, 0.95) * seconds if place == 'after' else rng.randint(1, PLACES[place]))
-            killed = kill_and_resume(config, folder / f'point_{point}', kill)
-            found = differences_of_runs(folder / 'alone', folder / f'point_{point}')
-            counts[place if killed else f'{place} (ended before)'] += 1
+            killed = kill_and_resume(config, folder / f'trial_{trial}', kill)
+            found = differences_of_runs(folder / 'alone', folder / f'trial_{trial}')
+            counts[place] += killed
             lost += bool(found)
-            print(f'{point + 1:3d}  {kill}: ' + ('the same bits' if not found else '; '.join(found[:3])), flush=True)
+            what = str(kill) if killed else f'{kill}, not reached'
+            print(f'{counts.total():3d}  {what}: {"; ".join(found[:3]) or "the same bits"}', flush=True)
+            if counts.total() >= args.points:
+                break
         print('; '.join(f'{place}: {count}' for place, count in counts.items()))
-        print(f'{args.points} trainings, {lost} differ from the one that was left alone')
+        print(f'{counts.total()} trainings killed, {lost} differ from the one that was left alone')
     return int(lost > 0)
 
 

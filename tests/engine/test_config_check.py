@@ -100,6 +100,8 @@ def test_a_right_config_passes(make_config):
         (dict(train_cfg__max_epoch=1), "no argument 'max_epoch'; did you mean 'max_epochs'"),
         (dict(model__bbox_head__num_classes=80), r"num_classes is 80, but train_dataloader.dataset has 2 .*'cat'\]"),
         (dict(train_dataloader__dataset__ann_file='x.json'), 'no file .*x.json; that folder has ann.json'),
+        (dict(train_dataloader__dataset__ann_file=''), 'ann_file: expected the name of a COCO json'),
+        (dict(train_dataloader__dataset__ann_file='.'), 'ann_file: no file '),
         (dict(train_dataloader__dataset__data_root='/nowhere'), 'data_root: no folder /nowhere'),
         (dict(train_dataloader__dataset__data_prefix__img='imgs'), 'data_prefix.img: no folder .*imgs'),
         (

@@ -65,6 +65,12 @@ def test_missing_base_is_named():
         read_config('main.py')
 
 
+def test_base_whose_name_no_file_can_have():
+    Path('main.py').write_text("_base_ = 'a\\x00b'")
+    with pytest.raises(FileNotFoundError, match=r'^config .*main\.py: '):
+        read_config('main.py')
+
+
 def test_other_kind_of_file():
     Path('main.txt').write_text('')
     with pytest.raises(ValueError, match='expected a file ending in'):

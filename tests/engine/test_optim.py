@@ -110,3 +110,9 @@ def test_bfloat16_forward_and_float32_weights():
     wrapper.update_params(output.float().sum())
     assert model.weight.dtype == torch.float32
     assert not torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize(('given', 'fused'), [({}, True), (dict(fused=False), False), (dict(foreach=True), None)])
+def test_the_fused_kernel_unless_another_is_named(given, fused):
+    wrapper = RegexOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', lr=1e-4, **given)))(nn.Linear(2, 2))
+    assert wrapper.optimizer.defaults['fused'] is fused

@@ -56,6 +56,8 @@ def test_json_and_yaml():
     ('a = "{{$HOME:x}}"\n', 'not read with --safe-config'),
     ('_base_ = "main.py"\n', r'inherits from itself: .*main\.py -> .*main\.py'),
     ('_base_ = "gone.py"\n', "no file 'gone.py' to inherit"),
+    (f'_base_ = "{"x" * 300}.py"\n', "no file 'xxx"),
+    ('_base_ = "mmdet::gone.py"\n', 'mmdet::gone.py not found'),
     ('_base_ = "evil::a.py"\n', 'in no package'),
 ])
 def test_what_is_not_data_is_refused(text, message):

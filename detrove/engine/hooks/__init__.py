@@ -7,6 +7,7 @@ from .progress import ProgressHook
 from .raw_evaluation import RawEvaluationHook
 from .stop_augmentation import StopAugmentation
 from .summary import SummaryHook
+from .watchdog import WatchdogHook
 
 __all__ = [
     'FuseHook',
@@ -16,5 +17,6 @@ __all__ = [
     'RawEvaluationHook',
     'StopAugmentation',
     'SummaryHook',
+    'WatchdogHook',
     'WholeCheckpointHook',
 ]

@@ -9,7 +9,9 @@ from mmengine.dist import all_gather_object, is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
 
+from detrove.engine.agreement import share_buffers
 from detrove.engine.checkpoint_files import remove_unfinished
+from detrove.engine.launchers import timeout_of
 from detrove.engine.random_state import take_random_state
 from detrove.engine.resume import KEY, make_record
 
@@ -77,6 +79,7 @@ class WholeCheckpointHook(CheckpointHook):
             Path(interrupted).unlink(missing_ok=True)
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        share_buffers(runner)
         self._random_states = all_gather_object(take_random_state())
         with self._removals_after_saving():
             super()._save_checkpoint_with_step(runner, step, meta)
@@ -144,7 +147,7 @@ class PreemptionHook(Hook):
     def before_train(self, runner) -> None:
         self._signal = self._agreed = 0
         if is_distributed():
-            self._agree = torch.distributed.new_group(backend='gloo')
+            self._agree = torch.distributed.new_group(backend='gloo', timeout=timeout_of(runner.cfg))
         for number in _SIGNALS:
             with contextlib.suppress(ValueError):  # only the main thread may
                 self._previous[number] = signal.signal(number, self._note)

@@ -9,6 +9,7 @@ per call.
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 
+from ..determinism import adds_in_any_order
 from ..weighted_rows import grad_table, sum_rows
 from .precision import full_precision
 
@@ -69,6 +70,12 @@ def roi_align_backward(
 ):
     """Fill grad_input (N, C, H, W)."""
     grad_output, rois = full_precision(grad_output, rois)
+    if pool_mode == AVG_POOL and adds_in_any_order(grad_output):
+        sampling = (aligned_height, aligned_width), spatial_scale, sampling_ratio, 0.5 if aligned else 0.0
+        positions = _sample_positions(rois, *sampling, min_size=None if aligned else 1.0)
+        rows, weights, _ = _averaged_corners(*positions, rois, grad_input.to(grad_output.dtype))
+        grad_input.copy_(_grad_of_rows(grad_output, rows, weights, grad_input.shape))
+        return
     if pool_mode == AVG_POOL:
         grad_input.copy_(
             torch.ops.torchvision._roi_align_backward(
@@ -167,15 +174,13 @@ def deform_roi_pool_backward(
     where the sampled value no longer changes: mmcv's kernel does so.
     """
     grad_output, input, rois, offset = full_precision(grad_output, input, rois, offset)
-    num, channels, height, width = input.shape
     rows, weights, slopes, is_used = _deform_samples(
         input, rois, offset, (pooled_height, pooled_width), spatial_scale, sampling_ratio, gamma
     )
-    grad = grad_output.permute(0, 2, 3, 1).reshape(-1, channels)
-    grad_rows = grad_table(grad, rows, weights, num * height * width)
-    grad_input.copy_(grad_rows.view(num, height, width, channels).permute(0, 3, 1, 2))
+    grad_input.copy_(_grad_of_rows(grad_output, rows, weights, input.shape))
     if offset.numel() == 0:
         return
+    grad = grad_output.permute(0, 2, 3, 1).reshape(-1, input.shape[1])
     share = is_used / is_used.sum(-1, keepdim=True).clamp(min=1)
     size = gamma * spatial_scale * (rois[:, 3:] - rois[:, 1:3])
     for axis, slope in enumerate(slopes):
@@ -190,10 +195,24 @@ def _deform_samples(input, rois, offset, output_hw, spatial_scale, sampling_rati
         size = gamma * spatial_scale * (rois[:, 3:] - rois[:, 1:3])
         x = x + (offset[:, 0] * size[:, 0, None, None])[..., None]
         y = y + (offset[:, 1] * size[:, 1, None, None])[..., None]
+    rows, weights, slopes = _averaged_corners(y, x, is_used, rois, input)
+    return rows, weights, slopes, is_used
+
+
+def _averaged_corners(y, x, is_used, rois, input):
+    """Rows and weights (cells, samples * corners) of the average of each output cell's samples, and slopes."""
     rows, weights, slopes = _corners(y, x, rois, input)
     count = is_used.sum(-1, keepdim=True).clamp(min=1)
-    weights = weights * (is_used / count)[..., None]
-    return rows.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2), slopes, is_used
+    weights = weights * is_used[..., None] / count[..., None]
+    return rows.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2), slopes
+
+
+def _grad_of_rows(grad_output, rows, weights, input_shape):
+    """Gradient (N, C, H, W) to the map whose rows were summed to the (R, C, h, w) of `grad_output`."""
+    num, channels, height, width = input_shape
+    grad = grad_output.permute(0, 2, 3, 1).reshape(-1, channels)
+    grad_rows = grad_table(grad, rows, weights, num * height * width)
+    return grad_rows.view(num, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _sample_positions(rois, output_hw, spatial_scale, sampling_ratio, shift, min_size):
