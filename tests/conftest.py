@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,57 @@ def make_memory():
         return flatten_levels(feats, image_sizes_hw, input_hw)
 
     return make
+
+
+@pytest.fixture(scope='session')
+def browser():
+    """A headless Chromium; tests that ask for one are skipped where there is none."""
+    playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright (pip install playwright)')
+    names = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
+    path = next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as started:
+        try:
+            opened = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        except playwright.Error as error:
+            pytest.skip(f'no Chromium: neither {", ".join(names)} nor `playwright install chromium` ({error})')
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a page of the report's kind and checks what holds for all of them; gives the tab.
+
+    Nothing of it is wider than the screen, its pictures are there, it is dark or light as asked for, the first key
+    leads to its content; scripts fail nowhere, also in what the test does with it, and nothing is asked for from
+    outside.
+    """
+    opened, troubles, requests = [], [], []
+
+    def shade(tab, name):
+        value = tab.evaluate(f'getComputedStyle(document.body).{name}')
+        return sum(int(part) for part in re.findall(r'\d+', value)[:3]) / 3
+
+    def open_(path, size, scheme='light'):
+        tab = browser.new_page(viewport=dict(zip(('width', 'height'), size, strict=True)), color_scheme=scheme)
+        opened.append(tab)
+        tab.set_default_timeout(120_000)  # milliseconds, for busy machines
+        tab.on('pageerror', lambda error: troubles.append(str(error)))
+        tab.on('console', lambda message: troubles.append(message.text))
+        tab.on('request', lambda request: requests.append(request.url))
+        tab.goto(path.as_uri())
+        assert tab.evaluate('document.documentElement.scrollWidth') <= size[0], 'wider than the screen'
+        assert tab.evaluate('[...document.images].every(image => image.complete && image.naturalWidth > 0)')
+        assert (shade(tab, 'backgroundColor') < 128, shade(tab, 'color') < 128) == (scheme == 'dark', scheme == 'light')
+        tab.keyboard.press('Tab')
+        assert tab.evaluate('document.activeElement.className') == 'skip'
+        return tab
+
+    yield open_
+    for tab in opened:
+        tab.close()
+    assert troubles == []
+    assert [url for url in requests if not url.startswith(('file:', 'data:'))] == []
 
 
 def pytest_addoption(parser):

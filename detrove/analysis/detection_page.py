@@ -61,8 +61,9 @@ def _score_charts(view: DetectionView) -> list[Chart]:
     scores, ranks = zip(*_scores(view), strict=True)
     layers = range(1, len(scores) + 1)
     charts = []
-    for name, values in (('score', scores), ('rank', ranks)):
+    for name, values, y_range in (('score', scores, (0, 1)), ('rank', ranks, (0, max(*ranks, 2)))):
         svg = line_chart([Series(name, layers, values, marks=True)], x_label='decoder layer', y_label=name,
+                         y_range=y_range, whole='x' if name == 'score' else 'xy',
                          description=f'{name} after each decoder layer: ' + ', '.join(f'{v:.3g}' for v in values))
         charts.append(Chart(f'{name} for {view.class_name(view.label)} after each layer'
                             + (', of all pairs of query and class' if name == 'rank' else ''), svg))
@@ -97,23 +98,45 @@ def _level_chart(view: DetectionView) -> Chart:
     series = [Series(f'level {level + 1}', range(1, len(shares) + 1), shares[:, level], colour=level, marks=True)
               for level in range(num_levels)]
     svg = line_chart(series, x_label='decoder layer', y_label='share of attention', y_range=(0, 1),
+                     whole='x',
                      description='share of the attention on each feature level, after each decoder layer')
     return Chart('attention on each level, the finest first', svg, [(one.colour, one.name) for one in series])
 
 
 def _sampling_pictures(view: DetectionView) -> list:
+    window = _sampled_window(view)
     blocks = [Text('Circles are sampling points, larger for more weight, with a colour for each head. The box is the '
-                   'one that the layer starts from.')]
+                   'one that the layer starts from. Shown is the part of the image around them.')]
     for index, (layer, sampling) in enumerate(zip(view.trace.layers, _samplings(view), strict=True)):
         place = int(view.trace.places(index)[view.query])
         reference = view.boxes_xyxy(layer.reference[[place]])
         pictures = []
         for level, (height, width) in enumerate(sampling.sizes_hw):
-            drawn = _draw_points(view, sampling, place, level, reference)
+            drawn = _draw_points(view, sampling, place, level, reference, window)
             pictures.append(_picture(f'level {level + 1}, {width} x {height} cells: '
                                      f'{_share(sampling, place, level):.0%} of the attention', drawn))
-        blocks.append(Pictures(f'layer {index + 1}', [pictures]))
+        blocks.append(Pictures(f'layer {index + 1}', [pictures[i : i + 2] for i in range(0, len(pictures), 2)]))
     return blocks
+
+
+def _sampled_window(view: DetectionView) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the part of the image with the boxes and the heavier points of all layers.
+
+    It has the image's shape and at least a third of its sides, so that one sees where it lies.
+    """
+    height, width = view.image_rgb.shape[:2]
+    corners = []
+    for index, (layer, sampling) in enumerate(zip(view.trace.layers, _samplings(view), strict=True)):
+        place = int(view.trace.places(index)[view.query])
+        weights = sampling.weights[place].cpu()
+        points = sampling.points_xy[place].cpu()[weights >= weights.max() / 10].double().numpy() * view.point_wh
+        corners += [view.boxes_xyxy(layer.reference[[place]]).reshape(-1, 2), points.reshape(-1, 2)]
+    corners = np.concatenate(corners).clip(0, [width, height])
+    low, high = corners.min(0), corners.max(0)
+    share = min(1.0, max(1 / 3, 1.2 * float(((high - low) / [width, height]).max())))
+    size = np.array([width, height]) * share
+    start = ((low + high - size) / 2).clip(0, [width, height] - size)
+    return *start.round().astype(int).tolist(), *(start + size).round().astype(int).tolist()
 
 
 def _share(sampling: Sampling, place: int, level: int) -> float:
@@ -121,11 +144,14 @@ def _share(sampling: Sampling, place: int, level: int) -> float:
     return float(weights[:, sampling.levels == level].sum() / weights.sum())
 
 
-def _draw_points(view: DetectionView, sampling: Sampling, place: int, level: int, reference: np.ndarray) -> np.ndarray:
-    canvas = draw_boxes((view.image_rgb * 0.7).astype(np.uint8), reference, [_OTHER_RGB], [''])
-    scale = fit_width(view.image_rgb)[1]
+def _draw_points(view: DetectionView, sampling: Sampling, place: int, level: int, reference: np.ndarray,
+                 window: tuple[int, int, int, int]) -> np.ndarray:
+    left, top, right, bottom = window
+    part = (view.image_rgb[top:bottom, left:right] * 0.7).astype(np.uint8)
+    canvas = draw_boxes(part, reference - [left, top, left, top], [_OTHER_RGB], [''])
+    scale = fit_width(part)[1]
     on_level = (sampling.levels == level).cpu()
-    points = sampling.points_xy[place].cpu()[:, on_level].double().numpy() * view.point_wh * scale
+    points = (sampling.points_xy[place].cpu()[:, on_level].double().numpy() * view.point_wh - [left, top]) * scale
     weights = sampling.weights[place].cpu()
     sizes = (weights[:, on_level] / weights.max()).sqrt().numpy()
     for head, (head_points, head_sizes) in enumerate(zip(points, sizes, strict=True)):

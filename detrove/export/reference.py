@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
@@ -10,6 +13,10 @@ from torch import nn
 
 from .images import SampleBatch
 from .networks import FileModel, is_plain_segmentor, labels_of
+
+# How far pixels are moved, of their range: by what rounding in float32 does to a network's values, and less.
+NEARBY = (1e-6, 3e-6, 1e-5, 3e-5)
+TRIES = 4  # for each
 
 
 @torch.no_grad()
@@ -29,6 +36,19 @@ def reference_answers(model: nn.Module, module: FileModel, batch: SampleBatch) -
     inputs = model.data_preprocessor(dict(inputs=list(batch.pixels), data_samples=samples))['inputs']
     given = inputs.numpy() if module.preprocess is None else batch.images
     return given, [tensor.numpy() for tensor in _answers(model, module, inputs, samples, meta)]
+
+
+def nearby_answers(model: nn.Module, module: FileModel, batch: SampleBatch) -> Iterator[list[np.ndarray]]:
+    """What the model itself answers where its pixels move by no more than rounding moves its values.
+
+    Where scores of queries nearly tie, this changes their order, and with it what they are given: two right answers,
+    far from each other. Arguments as for `reference_answers`.
+    """
+    noise = torch.Generator().manual_seed(0)
+    for amount in NEARBY:
+        for _ in range(TRIES):
+            moved = batch.pixels + 255 * amount * (2 * torch.rand(batch.pixels.shape, generator=noise) - 1)
+            yield reference_answers(model, module, replace(batch, pixels=moved))[1]
 
 
 def _answers(model, module, inputs, samples, meta):

@@ -31,12 +31,13 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, description: str,
-               x_range: tuple[float, float] | None = None, y_range: tuple[float, float] | None = None) -> str:
-    """An SVG with axes and lines; `description` is read out in its place."""
+               x_range: tuple[float, float] | None = None, y_range: tuple[float, float] | None = None,
+               whole: str = '') -> str:
+    """An SVG with axes and lines; `description` is read out in its place. Axes in `whole`, 'x' or 'xy', count."""
     xs, ys = (np.concatenate([np.asarray(getattr(one, axis), dtype=float) for one in series] or [np.zeros(0)])
               for axis in 'xy')
-    x_axis = _Axis(*(x_range or _range(xs)), _LEFT, _WIDTH - _RIGHT)
-    y_axis = _Axis(*(y_range or _range(ys)), _HEIGHT - _BOTTOM, _TOP)
+    x_axis = _Axis(*(x_range or _range(xs)), _LEFT, _WIDTH - _RIGHT, 'x' in whole)
+    y_axis = _Axis(*(y_range or _range(ys)), _HEIGHT - _BOTTOM, _TOP, 'y' in whole)
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(description)}">']
     parts += _axes(x_axis, y_axis, x_label, y_label)
     for one in series:
@@ -50,6 +51,7 @@ class _Axis:
     high: float
     start: float  # pixels
     end: float
+    whole: bool = False  # no ticks between whole numbers
 
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
@@ -58,6 +60,8 @@ class _Axis:
         """Round values with their texts."""
         step = 10.0 ** math.floor(math.log10((self.high - self.low) / 4))
         step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (self.high - self.low) / (step * factor) <= 6)
+        if self.whole:
+            step = max(1.0, float(round(step)))
         first = math.ceil(self.low / step - 1e-9)
         values = [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
         return [(value, f'{value:.4g}' if abs(value) > 1e-12 else '0') for value in values]

@@ -1,11 +1,13 @@
 """Following a detection through the decoder: what is shown is what the model computed, and the model is left alone."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from detrove.analysis.decoder_trace import neighbours, trace_decoder
-from detrove.analysis.detection_page import detection_page
+from detrove.analysis.detection_page import _sampled_window, detection_page
 from detrove.analysis.detection_view import Objects, view_detection
 from detrove.apis import init_model
 from detrove.cli.view_detr import main
@@ -96,6 +98,7 @@ def test_page(models, image, objects, config):
     assert ('the most related queries' in page) is (config == RELATION)
     assert ('has no position relation' in page) is (config == RANK)
     assert page.count('<h3>layer ') == len(models[config].decoder.layers)
+    assert not re.search(r'>\d+\.\d+</text>', page.partition('rank for')[2].partition('</svg>')[0])  # both axes count
     assert 'targets after each decoder layer' in page
     assert 'is not known' in detection_page(view_detection(models[config], image, query=2), 'without objects')
 
@@ -126,3 +129,37 @@ def test_command(models, tmp_path, monkeypatch, image):
     assert 'targets after each decoder layer' in out.read_text()
     with pytest.raises(IndexError, match='image 2: the validation set has 2'):
         main([RELATION, str(weights), '2', '--out', str(out), '--force'])
+
+
+@pytest.mark.parametrize(('size', 'scheme'), [((360, 740), 'light'), ((1200, 800), 'dark')])
+def test_page_in_chromium(models, image, objects, tmp_path, open_page, size, scheme):
+    """As the report's pages, also by keyboard alone."""
+    page = tmp_path / 'page.html'
+    view = view_detection(models[RELATION], image, objects=objects)
+    page.write_text(detection_page(view, 'a page'), encoding='utf-8')
+    tab = open_page(page, size, scheme)
+    reached = set()
+    for _ in range(60):
+        tab.keyboard.press('Tab')
+        reached.add(tab.evaluate("""() => {
+            const one = document.activeElement;
+            return one.getAttribute('href') ?? one.getAttribute('aria-label') ?? one.textContent;
+        }"""))
+    assert {'#sampling', '#targets', 'the most related queries', 'targets after each decoder layer'} <= reached
+    head = tab.locator('#layers table th button').first
+    head.focus()
+    tab.keyboard.press('Enter')
+    tab.keyboard.press('Enter')  # rising, then falling
+    rows = tab.locator('#layers table tbody th').all_text_contents()
+    assert rows == sorted(rows, reverse=True)
+
+
+def test_sampling_is_shown_around_the_detection(models, image):
+    view = view_detection(models[RELATION], image)
+    left, top, right, bottom = _sampled_window(view)
+    height, width = image.shape[:2]
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert right - left >= width / 3 - 1 and (right - left) / (bottom - top) == pytest.approx(width / height, rel=0.1)
+    place = int(view.trace.places(1)[view.query])
+    inside = view.boxes_xyxy(view.trace.layers[1].reference[[place]])[0].clip(0, [width, height] * 2)
+    assert left - 1 <= inside[0] and inside[2] <= right + 1 and top - 1 <= inside[1] and inside[3] <= bottom + 1

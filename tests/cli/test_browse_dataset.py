@@ -87,3 +87,35 @@ def test_tool_is_the_command():
     words = [sys.executable, ROOT / 'tools/browse_dataset.py', '--help']
     result = subprocess.run(words, capture_output=True, text=True)
     assert result.returncode == 0 and 'usage: detrove browse-dataset' in result.stdout
+
+
+def test_page_in_chromium(detection_config, tmp_path, monkeypatch, browser):
+    """Paged, filtered by class, by mouse and by keys, on a narrow screen."""
+    monkeypatch.setattr('detrove.datasets.browse.page._PER_PAGE', 2)
+    assert main(['browse-dataset', str(detection_config()), '--out', 'look', '--number', '4']) == 0
+    tab = browser.new_page(viewport=dict(width=360, height=740))
+    troubles, requests = [], []
+    tab.on('pageerror', lambda error: troubles.append(str(error)))
+    tab.on('console', lambda message: troubles.append(message.text))
+    tab.on('request', lambda request: requests.append(request.url))
+    tab.goto((tmp_path / 'look' / 'index.html').as_uri())
+
+    def shown():
+        cards = tab.locator('#cards > li')
+        return [index for index in range(cards.count()) if cards.nth(index).is_visible()]
+
+    assert tab.evaluate('document.documentElement.scrollWidth') <= 360, 'wider than the screen'
+    assert shown() == [0, 1] and tab.locator('#position').text_content() == 'page 1 of 2, 4 images'
+    tab.locator('#next').click()
+    assert shown() == [2, 3]
+    tab.keyboard.press('ArrowLeft')
+    assert shown() == [0, 1]
+    tab.locator('#class').select_option('cat')
+    tab.locator('#next').click()
+    assert len(shown()) == 1 and tab.locator('#position').text_content() == 'page 2 of 2, 3 images'
+    tab.keyboard.press('o')
+    visible = [figure.get_attribute('data-kind') for figure in tab.locator('figure').all() if figure.is_visible()]
+    assert visible == ['original']
+    tab.close()
+    assert troubles == []
+    assert [url for url in requests if not url.startswith(('file:', 'data:'))] == []

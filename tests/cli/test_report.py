@@ -5,7 +5,6 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from detrove.cli import main
@@ -156,43 +155,13 @@ def test_a_pickle_that_runs_code_is_refused(trained, tmp_path, capsys):
     assert not (tmp_path / 'touched').exists()
 
 
-@pytest.fixture(scope='module')
-def browser():
-    playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright (pip install playwright)')
-    names = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
-    path = next(filter(None, map(shutil.which, names)), None)
-    with playwright.sync_playwright() as started:
-        try:
-            opened = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        except playwright.Error as error:
-            pytest.skip(f'no Chromium: neither {", ".join(names)} nor `playwright install chromium` ({error})')
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('size', [NARROW, WIDE])
-def test_in_chromium(page, browser, size, scheme):
-    tab = browser.new_page(viewport=dict(zip(('width', 'height'), size, strict=True)), color_scheme=scheme)
-    tab.set_default_timeout(120_000)  # milliseconds, for busy machines
-    troubles, requests = [], []
-    tab.on('pageerror', lambda error: troubles.append(str(error)))
-    tab.on('console', lambda message: troubles.append(message.text))
-    tab.on('request', lambda request: requests.append(request.url))
-    tab.goto(page.as_uri())
-    assert tab.evaluate('document.documentElement.scrollWidth') <= size[0], 'wider than the screen'
-    assert tab.evaluate('[...document.images].every(image => image.complete && image.naturalWidth > 0)')
-    back, text = (tab.evaluate(f'getComputedStyle(document.body).{name}') for name in ('backgroundColor', 'color'))
-    dark = [np.mean([int(part) for part in re.findall(r'\d+', value)[:3]]) < 128 for value in (back, text)]
-    assert dark == [scheme == 'dark', scheme == 'light']
-    tab.keyboard.press('Tab')
-    assert tab.evaluate('document.activeElement.className') == 'skip'
+def test_in_chromium(page, open_page, size, scheme):
+    tab = open_page(page, size, scheme)
     head = tab.locator('#parts table').first.locator('th button').nth(1)
     head.focus()
     tab.keyboard.press('Enter')
     values = [float(cell.get_attribute('data-order')) for cell in
               tab.locator('#parts table').first.locator('tbody tr td:nth-child(2)').all()]
     assert values == sorted(values, reverse=True)
-    assert troubles == []
-    assert [url for url in requests if not url.startswith(('file:', 'data:'))] == []
-    tab.close()

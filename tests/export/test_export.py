@@ -17,7 +17,11 @@ from detrove.apis import build_model, inference
 from detrove.datasets.shapes_drawing import ShapesSettings, draw
 from detrove.export import ExportSettings, export_model, formats
 from detrove.export.capture import named_failure
+from detrove.export.compare import FLOAT, compare_detections
+from detrove.export.images import image_spec, sample_batches
 from detrove.export.networks import make_file_model
+from detrove.export.reference import NEARBY, TRIES, nearby_answers, reference_answers
+from detrove.export.run import _is_one_of, _prepared
 from tests.export.conftest import SIZE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +100,42 @@ def test_a_file_that_differs_is_not_kept(model, config, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='does not answer as the model does'):
         export_model(model, config, path, settings)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b'the one before']
+    monkeypatch.setattr(formats, 'load', lambda *args: lambda array: [][0])
+    with pytest.raises(ValueError, match='torchscript file cannot be run on 1x.*, and is not kept: list index'):
+        export_model(model, config, path, settings)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b'the one before']
     with pytest.raises(FileExistsError, match='--overwrite replaces it'):
         export_model(model, config, path, ExportSettings(format='torchscript', part='backbone'))
+
+
+def test_queries_that_nearly_tie():
+    """A file may choose between two answers as the model does where its pixels move by what rounding does, for each
+    image by itself; no other answer will do.
+    """
+    def answers(*choices):
+        """Ten detections of each image, in one of two places."""
+        boxes = np.concatenate([np.arange(40.0).reshape(1, 10, 4) + 9 * choice for choice in choices])
+        return [boxes, np.full((len(choices), 10), 0.5), np.zeros((len(choices), 10), int)]
+
+    def compare(found, expected):
+        return compare_detections(found, expected, SIZE, FLOAT)
+
+    nearby = [answers(0, 0), answers(1, 0), answers(0, 1)]
+    assert _is_one_of(nearby, answers(1, 1), compare) and _is_one_of(nearby, answers(0, 1), compare)
+    assert not _is_one_of(nearby, answers(1, 2), compare)
+    assert not _is_one_of(nearby[:2], answers(1, 1), compare)
+
+
+def test_nearby_answers_are_those_of_the_model(model, config):
+    """Without ties they stay within what is allowed, so that nothing else is let through."""
+    spec = image_spec(config, model, size_hw=None, dynamic=False, with_preprocessing=True)
+    module = _prepared(model, spec, ExportSettings(format='onnx'))
+    (batch,) = sample_batches(spec, config, (), (2,))
+    expected = reference_answers(model, module, batch)[1]
+    found = list(nearby_answers(model, module, batch))
+    assert len(found) == len(NEARBY) * TRIES
+    assert not any(np.array_equal(one[1], expected[1]) for one in found[-TRIES:])
+    assert all(compare_detections(one, expected, SIZE, FLOAT).agrees for one in found[:TRIES])
 
 
 @pytest.mark.parametrize('settings, message', [
