@@ -1,12 +1,15 @@
 """What the documentation names exists, and its commands and figures stand in one place."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
+import detrove as detrove_package
 from detrove.cli import COMMANDS
 from detrove.cli import main as detrove
 from detrove.cli.errors import DEBUG_FLAG
@@ -77,25 +80,98 @@ def test_metafile_lists_every_config_of_its_paper(metafile):
     assert [model['Name'] for model in models(metafile)] == [Path(name).stem for name in listed]
 
 
+@pytest.fixture(scope='module')
+def results_tables():
+    """The script that makes the tables of results."""
+    spec = importlib.util.spec_from_file_location('results_tables', ROOT / 'docs' / 'results_tables.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_of_readme_agree_with_the_metafiles(results_tables):
+    """A row of README that links to a config has the first of the paper's metrics and the parameters."""
+    rows = [cells for line in README.splitlines() if (cells := re.split(r'\s*\|\s*', line))[1:]]
+    found = 0
+    for model in (model for models in results_tables.models_of_pages().values() for model in models):
+        row = next((cells for cells in rows if cells[1].endswith(f']({model["Config"]})')), None)
+        figures = [next(iter(one['Metrics'].values())) for one in model['Results'] if one['Source'] == 'paper']
+        if row is None:
+            continue
+        found += 1
+        assert all(str(figure) in row for figure in figures), row
+        if 'Parameters' in model:
+            assert f'{model["Parameters"] / 1e6:.1f} M' in row
+    assert found > 10
+
+
+def test_results_of_pages_are_those_of_the_metafiles(results_tables, capsys):
+    """After a change of a metafile: `python docs/results_tables.py`."""
+    assert results_tables.main(['--check']) == 0, capsys.readouterr().out
+
+
 @pytest.mark.parametrize('metafile', METAFILES, ids=lambda file: file.parent.name)
-def test_tables_agree_with_the_metafile(metafile):
-    """A row that links to a config has the paper's metrics (README the first of them) and the metafile's parameters."""
-    for document in (ROOT / 'README.md', metafile.parent / 'README.md'):
-        text = document.read_text(encoding='utf-8')
-        rows = [cells for line in text.splitlines() if (cells := re.split(r'\s*\|\s*', line))[1:]]
-        for model in models(metafile):
-            row = next((cells for cells in rows if cells[1].endswith(f'/{model["Config"]})')
-                        or cells[1].endswith(f']({model["Config"]})')), None)
-            if row is None:
-                continue
-            for result in model['Results']:
-                if result['Source'] != 'paper':
-                    continue
-                values = list(result['Metrics'].values())
-                for value in values if document.parent == metafile.parent else values[:1]:
-                    assert any(re.match(rf'\[?{value}\b', cell) for cell in row), row
-            if 'Parameters' in model:
-                assert f'{model["Parameters"] / 1e6:.1f} M' in row
+def test_page_of_a_paper_has_all_its_parts(metafile, results_tables):
+    """Every model stands in one table of results; there are a figure, the way to run it, and the checks."""
+    text = (metafile.parent / 'README.md').read_text(encoding='utf-8')
+    tables = '\n'.join(match[0] for match in results_tables.TABLE.finditer(text))
+    listed = re.findall(r'^\| \[[^]]+\]\(\.\./\.\./([^)]+)\)', tables, re.MULTILINE)
+    assert sorted(listed) == sorted(model['Config'] for model in models(metafile))
+    assert re.findall(r'^## (Run|Results|Ablations|How equality is checked)$', text, re.MULTILINE)[:2] == [
+        'Run', 'Results']
+    assert f'](../../docs/images/papers/{metafile.parent.name}.svg)' in text
+
+
+@pytest.mark.parametrize('figure', sorted(ROOT.glob('docs/images/papers/*.svg')), ids=lambda file: file.stem)
+def test_figure_is_a_drawing_that_asks_for_nothing(figure):
+    root = ElementTree.parse(figure).getroot()
+    assert root.find('{http://www.w3.org/2000/svg}title').text
+    assert {element.tag.partition('}')[2] for element in root.iter()} <= {
+        'svg', 'title', 'defs', 'marker', 'path', 'rect', 'text', 'polyline', 'circle'}
+    assert not re.search(r'href|url\((?!#)', figure.read_text(encoding='utf-8'))
+
+
+def test_table_keeps_sources_and_data_sets_apart(results_tables):
+    def model(name, *results, **entries):
+        found = [dict(Dataset=data, Source=source, Metrics=figures) for data, source, figures in results]
+        return dict(Name=name, Config=f'configs/x/{name}.py', Task='detection', Training=dict(Epochs=12), Results=found,
+                    **entries)
+
+    both = model('a', ('val', 'paper', {'box AP': 50.0, 'box AP50': 60.0}), ('val', 'measured here', {'box AP': 49.9}),
+                 **{'Parameters': 40_060_000, 'Official Weights': 'https://x/w.pth'})
+    both['Results'][1]['Command'] = 'train a'
+    lines = results_tables.table([both, model('b', ('val', 'other', {'box AP': 1.0})),
+                                  model('c', ('test', 'paper', {'box AP': 2.0}))], 'projects/x/README.md').splitlines()
+    assert lines[0] == ('| config | epochs | parameters | box AP, paper | box AP50, paper | box AP, other | '
+                        'box AP, measured here | box AP50, measured here |')
+    assert lines[2:5] == [
+        '| [a](../../configs/x/a.py) | 12 | 40.1 M | [50.0](https://x/w.pth) | 60.0 | | 49.9 | |',
+        '| [b](../../configs/x/b.py) | 12 | | | | 1.0 | | |',
+        '| [c](../../configs/x/c.py) | 12 | | 2.0 (test) | | | | |']
+    assert lines[-2:] == ['- a: `train a`', '']
+    assert results_tables.table([model('b')], 'docs/x.md').splitlines()[0] == (
+        '| config | epochs | box AP, measured here |')
+    with pytest.raises(ValueError, match='docs/x.md: no model that its metafiles list is named like y_'):
+        results_tables.with_tables('<!-- results: y_* -->\n<!-- end of results -->', 'docs/x.md', [both])
+
+
+def test_changelog_and_citation_are_of_this_version():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert citation['version'] == detrove_package.__version__
+    assert citation['license'] == 'Apache-2.0' and citation['authors'] and citation['message']
+    changes = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    assert re.findall(r'^## (.+)$', changes, re.MULTILINE)[0] == detrove_package.__version__
+    assert {command for command in COMMANDS if f'`{command}' not in changes and f'`detrove {command}' not in changes
+            and f'`{command.replace("-", "_")}' not in changes} <= {'test'}
+
+
+@pytest.mark.parametrize('form', sorted(ROOT.glob('.github/ISSUE_TEMPLATE/*.yml')), ids=lambda file: file.stem)
+def test_issue_forms_are_what_github_reads(form):
+    content = yaml.safe_load(form.read_text(encoding='utf-8'))
+    assert content['name'] and content['description']
+    ids = [field['id'] for field in content['body']]
+    assert len(set(ids)) == len(ids) and all(field['attributes']['label'] for field in content['body'])
+    assert {field['type'] for field in content['body']} <= {'textarea', 'input', 'checkboxes', 'dropdown', 'markdown'}
 
 
 def commands(file):

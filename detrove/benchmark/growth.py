@@ -41,7 +41,7 @@ def parse_growth(text: str) -> tuple[str, list]:
 
 def grown(key: str, value: float, words: Sequence[str], workload: Workload,
           cfg_options: Mapping) -> tuple[Workload, list[dict]]:
-    """The workload, and the changes to the config of each word, for one value.
+    """The workload, and the changes to the config of each word, for one value; one group is a model without groups.
 
     Raises:
         ValueError: if a contestant has no such setting.
@@ -54,7 +54,9 @@ def grown(key: str, value: float, words: Sequence[str], workload: Workload,
         if not is_config(word):
             raise ValueError(f'--grow {key} needs configs, {word} is none; with it grow '
                              f'{", ".join(_OF_THE_WORKLOAD)}')
-        changes.append({**cfg_options, _key_in(word, key): value})
+        path = _key_in(word, key)
+        change = {'model.groups': None} if (path, value) == ('model.groups.num_groups', 1) else {path: value}
+        changes.append({**cfg_options, **change})
     return workload, changes
 
 

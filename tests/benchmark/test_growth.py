@@ -31,6 +31,7 @@ def test_what_grows():
     assert grown('model.decoder.num_layers', 2, [NANO], workload, {})[1] == [{'model.decoder.num_layers': 2}]
     groups = 'g=' + str(CONFIGS / 'group_detr/group-rtdetr_nano_shapes.py')
     assert grown('groups', 5, [groups], workload, {})[1] == [{'model.groups.num_groups': 5}]
+    assert grown('groups', 1, [groups], workload, {})[1] == [{'model.groups': None}]
     with pytest.raises(ValueError, match=r'has none of model\.groups\.num_groups'):
         grown('groups', 5, [NANO], workload, {})
     with pytest.raises(ValueError, match='needs configs, timm:resnet18 is none'):
