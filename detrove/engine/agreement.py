@@ -1,10 +1,9 @@
 """What the processes of one training must have alike."""
 
 from mmengine.dist import all_gather_object, broadcast, get_world_size
-from mmengine.hooks import EMAHook
 from torch.utils.data import DataLoader
 
-from .bare_model import bare_model
+from .bare_model import averaged_models, bare_model
 
 
 def share_buffers(runner) -> None:
@@ -15,8 +14,7 @@ def share_buffers(runner) -> None:
     """
     if get_world_size() == 1:
         return
-    averaged = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    for model in (bare_model(runner.model), *averaged):
+    for model in (bare_model(runner.model), *averaged_models(runner)):
         for buffer in model.buffers():
             broadcast(buffer)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import BaseAveragedModel, convert_sync_batchnorm
+from mmengine.hooks import Hook
+from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from .bare_model import averaged_models
 from .blocks import find_blocks
 
 _OPTIONS = {'blocks', 'reshard_after_forward'}
@@ -55,7 +56,7 @@ class ShardHook(Hook):
         blocks = _shard(model, mesh, self.options)
         after = dict(model.named_parameters())
         _shard_optimizer(optimizer, {parameter: after[name] for name, parameter in before.items()})
-        for averaged in _averages(runner):
+        for averaged in averaged_models(runner):
             _shard(averaged.module, mesh, self.options)
             averaged.avg_parameters = (averaged.module.state_dict() if averaged.update_buffers
                                        else dict(averaged.module.named_parameters()))
@@ -133,10 +134,6 @@ def _spread(model: nn.Module, options: Mapping) -> None:
         module.reshard()
 
 
-def _averages(runner) -> list[BaseAveragedModel]:
-    return [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-
-
 def _shard_optimizer(optimizer: Optimizer, parts: Mapping[Tensor, DTensor]) -> None:
     """Give an optimiser the parts in place of whole parameters, and of its state what belongs to them."""
     for group in optimizer.param_groups:
@@ -192,7 +189,7 @@ def whole_states(runner) -> Iterator[None]:
     if not is_sharded(runner.model):
         yield
         return
-    owners = [runner.model, runner.optim_wrapper, *_averages(runner)]
+    owners = [runner.model, runner.optim_wrapper, *averaged_models(runner)]
     for owner in owners:
         state = whole(owner.state_dict(), keep=is_main_process())
         owner.state_dict = lambda *_, _state=state, **__: _state

@@ -56,15 +56,14 @@ def export_ranks(launcher: str, *, port: int | None = None) -> None:
         os.environ['MASTER_PORT'] = str(_DEFAULT_PORT if job is None else 20000 + int(job) % 10000)
 
 
-def join_processes_on_cpu(*, timeout_s: float | None) -> None:
+def join_processes_on_cpu(*, timeout: datetime.timedelta | None) -> None:
     """Join the processes that `export_ranks` found, through gloo; mmengine would select a CUDA device first."""
-    timeout = None if timeout_s is None else datetime.timedelta(seconds=timeout_s)
     torch.distributed.init_process_group('gloo', timeout=timeout)
 
 
-def timeout_of(cfg: Mapping) -> datetime.timedelta | None:
-    """How long processes wait for each other by `env_cfg.dist_cfg.timeout` of a config; None for torch's own limit."""
-    seconds = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+def timeout_of(env_cfg: Mapping | None) -> datetime.timedelta | None:
+    """How long processes wait for each other by `dist_cfg.timeout` of `env_cfg`; None for torch's own limit."""
+    seconds = ((env_cfg or {}).get('dist_cfg') or {}).get('timeout')
     return None if seconds is None else datetime.timedelta(seconds=seconds)
 
 

@@ -27,7 +27,7 @@ from .fsdp import GatherHook, ShardHook, whole_states, without_wrapper
 from .hooks.checkpoint import PreemptionHook
 from .hooks.label_range import LabelRangeHook
 from .hooks.watchdog import WatchdogHook
-from .launchers import export_ranks, join_processes_on_cpu
+from .launchers import export_ranks, join_processes_on_cpu, timeout_of
 from .resume import group_settings, read_record, take_settings_of_now
 from .schedule import resolve_fractions
 
@@ -116,7 +116,7 @@ class DetroveRunner(Runner):
             dist_cfg = env_cfg.get('dist_cfg', {})
             export_ranks(self.launcher, port=dist_cfg.get('port'))
             if not has_accelerator():
-                join_processes_on_cpu(timeout_s=dist_cfg.get('timeout'))
+                join_processes_on_cpu(timeout=timeout_of(env_cfg))
         # mmengine names logs, histories and drawings by the second, and hands a second run of it those of the first
         while int(time.time()) == DetroveRunner._last_start:
             time.sleep(0.05)

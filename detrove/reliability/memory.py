@@ -22,7 +22,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 import detrove.datasets  # noqa: F401  registers what the config names
-import detrove.evaluation  # noqa: F401
+import detrove.evaluation  # noqa: F401  registers the metrics
 
 from .kill import _folder
 

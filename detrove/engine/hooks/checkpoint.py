@@ -147,7 +147,8 @@ class PreemptionHook(Hook):
     def before_train(self, runner) -> None:
         self._signal = self._agreed = 0
         if is_distributed():
-            self._agree = torch.distributed.new_group(backend='gloo', timeout=timeout_of(runner.cfg))
+            timeout = timeout_of(runner.cfg.get('env_cfg'))
+            self._agree = torch.distributed.new_group(backend='gloo', timeout=timeout)
         for number in _SIGNALS:
             with contextlib.suppress(ValueError):  # only the main thread may
                 self._previous[number] = signal.signal(number, self._note)

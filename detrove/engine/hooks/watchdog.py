@@ -87,7 +87,7 @@ def seconds_of(cfg: Config) -> float | None:
         return None
     seconds = settings.get('seconds') if isinstance(settings, Mapping) else settings
     if settings == {}:
-        timeout = timeout_of(cfg)
+        timeout = timeout_of(cfg.get('env_cfg'))
         return _SECONDS if timeout is None else min(_SECONDS, timeout.total_seconds() / 2)
     if (not isinstance(settings, Mapping) or set(settings) != {'seconds'} or isinstance(seconds, bool)
             or not isinstance(seconds, int | float) or not seconds > 0):
