@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from detrove.apis import build_model
 from detrove.detectors import OneDETR
-from detrove.layers import fuse_for_inference
+from detrove.layers import fuse_for_inference, use_channels_last
 
 from .contestant import Contestant, sum_losses
 from .workload import Workload
@@ -39,6 +39,8 @@ class ConfigContestant(Contestant):
             raise ValueError(f'{name}: {type(model).__name__} has no backbone to be measured alone.')
         super().__init__(name, (model.backbone if backbone_only else model).to(workload.device), workload,
                          compile_mode=compile_mode)
+        if config.get('channels_last'):
+            use_channels_last(self.model, on_cpu=workload.device_type == 'cpu')
         self.inference_model = fuse_for_inference(copy.deepcopy(self.model)) if fuse else self.model
         self.optimizer, self.clip_gradients = self._recipe(config.get('optim_wrapper') or {}, backbone_only)
         self._train_pass, self._predict_pass, self._eager_predict, self._losses = self._passes()

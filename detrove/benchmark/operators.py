@@ -3,10 +3,13 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from detrove.layers import use_channels_last
 from detrove.ops.neighborhood_attention import neighborhood_attention, neighborhood_attention_reference
 
 from .measure import measure
@@ -15,6 +18,8 @@ from .report import as_table
 #: (side of the map, heads, dilation): stage 1 of NAT and DiNAT on 640 x 640 images, stage 3 of NAT
 NEIGHBORHOODS = ((160, 2, 1), (160, 2, 8), (40, 8, 1))
 KERNEL_SIZE, HEAD_DIM = 7, 32
+#: (channels, side of the map): 3x3 convolutions of RT-DETR on one image of 640 x 640
+CONVOLUTIONS = ((64, 160), (128, 80), (256, 80), (256, 40), (512, 20))
 
 
 class OperatorContestant:
@@ -59,18 +64,43 @@ def neighborhood_contestants(side: int, heads: int, dilation: int, device: str) 
     ]
 
 
+def convolution_contestants(channels: int, side: int) -> list[OperatorContestant]:
+    """PyTorch's 3x3 convolution in either layout, and the form that a CPU runs."""
+    torch.manual_seed(0)
+    first = [torch.randn(1, channels, side, side), torch.randn(channels, channels, 3, 3) / (9 * channels) ** 0.5]
+    last = [tensor.to(memory_format=torch.channels_last).requires_grad_() for tensor in first]
+    for tensor in first:
+        tensor.requires_grad_()
+    ours = use_channels_last(nn.Conv2d(channels, channels, 3, padding=1, bias=False), on_cpu=True)
+
+    def plain(x, weight):
+        return F.conv2d(x, weight, padding=1)
+
+    return [
+        OperatorContestant('torch, channels first', plain, first),
+        OperatorContestant('torch, channels last', plain, last),
+        OperatorContestant('CPUConv2d', lambda x, weight: ours._conv_forward(x, weight, None), last),
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a table for every case. Times on the CPU are CPU time, which other processes disturb least."""
     parser = argparse.ArgumentParser(prog='python -m detrove.benchmark.operators', description=__doc__)
     parser.add_argument('--rounds', type=int, default=10, help='timed runs of each contestant, in turn')
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--only', metavar='TEXT', help='cases whose titles hold this, such as convolution')
     args = parser.parse_args(argv)
     is_cpu = torch.device(args.device).type == 'cpu'
-    for case in NEIGHBORHOODS:
-        contestants = neighborhood_contestants(*case, args.device)
-        results = measure(contestants, rounds=args.rounds, clock=time.process_time if is_cpu else time.perf_counter)
-        print('\nneighborhood attention, {0} x {0}, {1} heads, dilation {2}\n'.format(*case))
-        print(as_table(results), flush=True)
+    cases = [('neighborhood attention, {0} x {0}, {1} heads, dilation {2}'.format(*case),
+              partial(neighborhood_contestants, *case, args.device)) for case in NEIGHBORHOODS]
+    if is_cpu:
+        cases += [('3x3 convolution, {0} channels, {1} x {1}'.format(*case), partial(convolution_contestants, *case))
+                  for case in CONVOLUTIONS]
+    for title, contestants in cases:
+        if args.only and args.only not in title:
+            continue
+        results = measure(contestants(), rounds=args.rounds, clock=time.process_time if is_cpu else time.perf_counter)
+        print(f'\n{title}\n\n{as_table(results)}', flush=True)
 
 
 if __name__ == '__main__':

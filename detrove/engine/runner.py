@@ -17,6 +17,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from detrove.checkpoints import load_weights, match_classes, read_checkpoint
+from detrove.layers import use_channels_last
 
 from .bare_model import bare_model
 from .blocks import recompute
@@ -130,7 +131,7 @@ class DetroveRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         if self.cfg.get('channels_last'):
-            model = model.to(memory_format=torch.channels_last)
+            model = use_channels_last(model, on_cpu=not has_accelerator())
         if self.distributed and not has_accelerator() and not is_model_wrapper(model):
             defaults = dict(
                 type='MMDistributedDataParallel',

@@ -3,6 +3,7 @@
 from .batch_augments import BatchRandomChoiceResize
 from .conditional_decoder_layer import ConditionalDecoderLayer, ConditionalSpatialQuery
 from .conv import ConvNormAct, RepVGGBlock, build_activation, fuse_for_inference
+from .cpu_conv import CPUConv2d, use_channels_last
 from .decoder import DecoderOutput, DETRDecoder
 from .decoder_layer import DeformableDecoderLayer
 from .deformable_attention import MSDeformableAttention
@@ -20,10 +21,10 @@ from .self_attention import BranchSelfAttention
 from .targets import BatchTargets, collate_targets
 
 __all__ = [
-    'BatchRandomChoiceResize', 'BatchTargets', 'BoxPosition', 'BranchQueries', 'BranchSelfAttention',
+    'BatchRandomChoiceResize', 'BatchTargets', 'BoxPosition', 'BranchQueries', 'BranchSelfAttention', 'CPUConv2d',
     'ConditionalDecoderLayer', 'ConditionalSpatialQuery', 'ContrastiveDenoising', 'ConvNormAct', 'DETRDecoder',
     'DecoderOutput', 'DeformableDecoderLayer', 'DeformableEncoder', 'DenseEncoder', 'GroupBranch', 'LayerwiseHead',
     'LearnedQueries', 'MLP', 'MSDeformableAttention', 'Memory', 'OneToManyBranch', 'QueryBranch', 'QueryMaskHead',
     'RepVGGBlock', 'SelectedQueries', 'SineBoxPosition', 'TopKQuerySelection', 'build_activation', 'collate_targets',
-    'flatten_levels', 'fuse_for_inference',
+    'flatten_levels', 'fuse_for_inference', 'use_channels_last',
 ]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from .cpu_conv import CPUConv2d, use_channels_last
+
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
 _ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
 
@@ -20,6 +22,16 @@ def build_activation(name: str | None) -> nn.Module:
     if name not in _ACTIVATIONS:
         raise ValueError(f'activation {name!r} is not known; choose one of {sorted(_ACTIVATIONS)} or None.')
     return _ACTIVATIONS[name]()
+
+
+class FrozenNorm(FrozenBatchNorm2d):
+    """A batch norm whose weights and statistics are constants, in one pass over the maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W)."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1))
 
 
 class ConvNormAct(nn.Module):
@@ -35,7 +47,7 @@ class ConvNormAct(nn.Module):
                  act: str | None = None, norm_frozen: bool = False):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
-        self.norm = FrozenBatchNorm2d(out_channels) if norm_frozen else nn.BatchNorm2d(out_channels)
+        self.norm = FrozenNorm(out_channels) if norm_frozen else nn.BatchNorm2d(out_channels)
         self.act = build_activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,10 +113,17 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
 
     Modules with a `fuse()` method fold themselves (a block before the parts inside it); batch norms that follow a
     convolution in other modules are folded by mmcv. Kernels, and with them all maps, lie channels last in memory, as
-    fast convolutions want them. Outputs stay the same up to rounding; training is no longer possible.
+    fast convolutions want them; on CPUs they take the forms of `CPUConv2d`. Outputs stay the same up to rounding;
+    training is no longer possible.
     """
     model.eval()
     for module in list(model.modules()):
         if hasattr(module, 'fuse'):
             module.fuse()
-    return fuse_conv_bn(model).to(memory_format=torch.channels_last)
+    model = fuse_conv_bn(model)
+    parameter = next(model.parameters(), None)
+    use_channels_last(model, on_cpu=parameter is not None and parameter.device.type == 'cpu')
+    for module in model.modules():
+        if isinstance(module, CPUConv2d):
+            module.prepare_for_inference()
+    return model

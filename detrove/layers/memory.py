@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detrove.ops.export_form import is_exporting
+from detrove.ops.layout import as_it_lies, channels_last, is_channels_last
 
 SpatialShapes = tuple[tuple[int, int], ...]
 
@@ -56,9 +57,15 @@ class Memory:
 def tokens_of_map(feat: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, h * w, C), row by row."""
     if not torch.compiler.is_compiling() and feat.requires_grad and feat.device.type == 'cpu' and len(feat) == 1:
-        # on the CPU torch 2.15's batch norm reads the gradient of one image as if it lay channels first
-        feat.register_hook(torch.Tensor.contiguous)
+        # on the CPU torch 2.15's batch norm misreads the gradient of one image that has strides of tokens
+        feat.register_hook(channels_last if is_channels_last(feat) else torch.Tensor.contiguous)
     return feat.flatten(2).transpose(1, 2)
+
+
+def map_of_tokens(tokens: Tensor, like: Tensor) -> Tensor:
+    """The other way: (B, h * w, C) -> (B, C, h, w), the shape of `like`, and in its layout."""
+    feat = tokens.transpose(1, 2).reshape(like.shape)
+    return feat if torch.compiler.is_compiling() or is_exporting() else as_it_lies(feat, like)
 
 
 def flatten_levels(feats: Sequence[Tensor], image_sizes_hw: Sequence[tuple[int, int]] | None = None,

@@ -9,6 +9,7 @@ from /proc, so that the training is the one that everybody runs; this needs Linu
 
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+
+import torch
 
 from .soak_report import report
 
@@ -27,9 +31,36 @@ _ENDINGS = (signal.SIGKILL, signal.SIGTERM)
 _GRACE_S = 300  # for the step, and the checkpoint after it, at SIGTERM
 _START_S = 1800  # until the first step is logged
 _POLL_S = 0.5
+_POLLS_PER_YARDSTICK = 4
 #: The sample data, much longer than anybody waits, with a checkpoint every other epoch.
 _CONFIG = 'rt_detr/rtdetr_nano_shapes.py'
 _OPTIONS = ('train_cfg.max_epochs=100000', 'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=2')
+
+
+class Yardstick:
+    """A fixed piece of work, a convolution with its gradients, whose CPU time tells how fast the machine is just now.
+
+    Programs that share caches and cores make the same instructions take longer. What the training needs is therefore
+    compared with what this needs beside it.
+    """
+
+    def __init__(self):
+        torch.set_num_threads(1)
+        self._convolution = torch.nn.Conv2d(64, 64, 3, padding=1)
+        self._images = torch.randn(1, 64, 48, 48)
+        self._times_ms: list[float] = []
+        self.measure()
+        self._times_ms.clear()  # the first call also allocates
+
+    def measure(self) -> None:
+        start = time.process_time()
+        self._convolution(self._images).square().sum().backward()
+        self._times_ms.append(1000 * (time.process_time() - start))
+
+    def mean_ms(self) -> float | None:
+        """The mean of what was measured since the last call, None where nothing was."""
+        times_ms, self._times_ms = self._times_ms, []
+        return fmean(times_ms) if times_ms else None
 
 
 @dataclass(frozen=True)
@@ -111,6 +142,7 @@ class Soak:
                         '--resume', '--cfg-options', *options]
         folder.mkdir(parents=True, exist_ok=True)
         self.records = folder / _RECORDS
+        self.yardstick = Yardstick()
 
     def write(self, **record) -> None:
         with open(self.records, 'a', encoding='utf-8') as file:
@@ -141,8 +173,12 @@ class Soak:
         processes: set[int] = set()
         try:
             end = None  # a part lasts from its first logged step
-            while training.poll() is None and (end is None or time.monotonic() < end):
+            for polls in itertools.count():
+                if training.poll() is not None or (end is not None and time.monotonic() > end):
+                    break
                 time.sleep(_POLL_S)
+                if polls % _POLLS_PER_YARDSTICK == 0:
+                    self.yardstick.measure()
                 for step in log.new_steps():
                     end = end or time.monotonic() + seconds
                     self._sample(number, training.pid, step, processes)
@@ -174,8 +210,8 @@ class Soak:
             return
         files, size = size_of(self.run)
         self.write(part=number, pid=pid, clock=time.time(), iteration=step['step'], loss=step['loss'],
-                   step_s=step['time'], cpu_s=main.cpu_s, main_rss=main.rss, workers=len(others),
-                   workers_rss=sum(held.rss for held in others),
+                   step_s=step['time'], cpu_s=main.cpu_s, yardstick_ms=self.yardstick.mean_ms(), main_rss=main.rss,
+                   workers=len(others), workers_rss=sum(held.rss for held in others),
                    handles=main.handles + sum(held.handles for held in others),
                    threads=main.threads + sum(held.threads for held in others), files=files, bytes=size)
 

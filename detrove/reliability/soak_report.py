@@ -37,7 +37,7 @@ QUANTITIES = (
     Quantity('memory, data workers (MiB)', lambda record: record['workers_rss'] / _MIB, slope=4),
     Quantity('file handles', lambda record: record['handles'], slope=0.5, drift=0.1),
     Quantity('threads', lambda record: record['threads'], slope=0.5, drift=0),
-    Quantity('CPU time per step (ms)', lambda record: record.get('step_cpu_ms'), slope=2, drift=0.1),
+    Quantity('CPU time per step (ms) at even speed', lambda record: record.get('even_cpu_ms'), slope=2, drift=0.1),
     # each start adds its logs; each of the checkpoints kept has every logged number, about 0.5 KiB for a step
     Quantity('files in the work directory', lambda record: record['files'], slope=0.5, once_per_part=8, resets=False),
     Quantity('work directory (MiB)', lambda record: record['bytes'] / _MIB, slope=3, once_per_part=1, resets=False),

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from detrove.layers import BranchSelfAttention, ConvNormAct, RepVGGBlock
-from detrove.layers.memory import tokens_of_map
+from detrove.layers.memory import map_of_tokens, tokens_of_map
 from detrove.ops.export_form import is_exporting
 
 
@@ -110,7 +110,7 @@ class IntraScaleEncoder(BaseModule):
         tokens = tokens_of_map(feat)
         for layer in self.aifi:
             tokens = layer(tokens, self._position(height, width, tokens))
-        return tokens.transpose(1, 2).reshape(feat.shape)
+        return map_of_tokens(tokens, feat)
 
     def _position(self, height: int, width: int, tokens: Tensor) -> Tensor:
         # a cache that grows would be a reason to compile again, and sizes in exports may be symbols

@@ -1,0 +1,110 @@
+"""Convolutions that make the most of maps that lie channels last on a CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from detrove.ops.export_form import is_exporting
+from detrove.ops.layout import channels_first, is_channels_last
+from detrove.ops.winograd import transform_weight, winograd_conv2d
+
+# Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
+_WINOGRAD_CHANNELS = {'training': 64, 'inference': 128}
+_WINOGRAD_TILES = 36  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
+_LARGE_MAP = 3000  # pixels
+
+
+class CPUConv2d(nn.Conv2d):
+    """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps and in eager mode; else as it was.
+
+    3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`). On large
+    maps, 1x1 kernels are products of matrices, and the gradients of other weights are computed from copies that lie
+    channels first, for which PyTorch's CPU backend is several times faster. Results differ in rounding alone.
+    """
+
+    _transformed: Tensor | None = None
+
+    def prepare_for_inference(self) -> None:
+        """Transform the weights once, for good: they take five times the memory. Changed weights undo it."""
+        weight = self.weight.detach()
+        if self._is_winograd('inference') and weight.device.type == 'cpu' and weight.dtype == torch.float32:
+            self._transformed = transform_weight(weight)
+
+    def _is_winograd(self, purpose: str) -> bool:
+        same = self.kernel_size == (3, 3) and self.stride == self.padding == self.dilation == (1, 1)
+        return same and self.groups == 1 and min(self.weight.shape[:2]) >= _WINOGRAD_CHANNELS[purpose]
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != 'zeros' or isinstance(self.padding, str) or not _is_plain(x, weight):
+            return super()._conv_forward(x, weight, bias)
+        trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+        if self._is_winograd('training' if trains else 'inference'):
+            transformed = None if trains or weight is not self.weight else self._transformed
+            tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
+            if transformed is not None or tiles >= _WINOGRAD_TILES:
+                return winograd_conv2d(x, weight, bias, transformed=transformed)
+        if trains and self.groups == 1 and x.shape[2] * x.shape[3] >= _LARGE_MAP:
+            if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
+                return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+            if weight.requires_grad:
+                return _ChannelsLastConv2d.apply(x, weight, bias, self.stride, self.padding, self.dilation)
+        return super()._conv_forward(x, weight, bias)
+
+    def _apply(self, fn, recurse: bool = True) -> CPUConv2d:
+        self._transformed = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self._transformed = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+def use_channels_last(model: nn.Module, *, on_cpu: bool) -> nn.Module:
+    """Lay the kernels of a model, and with them all maps, channels last, in place. Parameters and names stay.
+
+    Args:
+        model: any.
+        on_cpu: that is where it will run: every plain `nn.Conv2d` becomes a `CPUConv2d`.
+    """
+    for module in model.modules() if on_cpu else ():
+        if type(module) is nn.Conv2d:
+            module.__class__ = CPUConv2d
+    return model.to(memory_format=torch.channels_last)
+
+
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    """float32 on the CPU, channels last, and nobody watches: a compiler, an exporter, a counter of operations."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or is_exporting():
+        return False
+    return (
+        x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
+        and is_channels_last(x) and not torch.is_autocast_enabled('cpu') and not is_in_torch_dispatch_mode()
+    )
+
+
+class _ChannelsLastConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        return F.conv2d(x, weight, bias, *geometry)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, _, needs_bias = ctx.needs_input_grad[:3]
+        grad_x = None
+        if needs_x:
+            grad_x = _gradients(grad, x, weight, ctx.geometry, (True, False, False))[0]
+        _, grad_weight, grad_bias = _gradients(channels_first(grad), channels_first(x), weight.contiguous(),
+                                               ctx.geometry, (False, True, needs_bias))
+        return grad_x, grad_weight, grad_bias, None, None, None
+
+
+def _gradients(grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple, mask: tuple[bool, bool, bool]) -> tuple:
+    return torch.ops.aten.convolution_backward(grad, x, weight, weight.shape[:1], *geometry, False, (0, 0), 1, mask)

@@ -1,0 +1,189 @@
+"""Convolutions for channels-last maps on CPUs: the same results as `nn.Conv2d`, and `nn.Conv2d` wherever it must be."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from detrove.benchmark.flops import count_flops
+from detrove.layers import CPUConv2d, cpu_conv, use_channels_last
+from detrove.layers.conv import ConvNormAct, FrozenNorm, RepVGGBlock, fuse_for_inference
+from detrove.layers.memory import map_of_tokens, tokens_of_map
+from detrove.ops.export_form import export_form
+
+LAST = torch.channels_last
+
+
+def images(*shape, requires_grad=False):
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return values.to(memory_format=LAST).requires_grad_(requires_grad)
+
+
+def convolution(*args, **kwargs):
+    torch.manual_seed(1)
+    return use_channels_last(nn.Conv2d(*args, **kwargs), on_cpu=True)
+
+
+@pytest.fixture
+def forms(monkeypatch):
+    """Names of the faster forms that have been taken."""
+    taken = []
+    for name, holder in (('winograd_conv2d', cpu_conv), ('linear', cpu_conv.F), ('apply', cpu_conv._ChannelsLastConv2d)):
+        original = getattr(holder, name)
+        monkeypatch.setattr(holder, name, lambda *args, _of=original, _name=name, **kwargs: (
+            taken.append(_name), _of(*args, **kwargs))[1])
+    return taken
+
+
+@pytest.mark.parametrize(('arguments', 'size', 'form'), [
+    (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd_conv2d'),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 22, 25), 'winograd_conv2d'),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 9, 9), None),  # too few tiles
+    (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'apply'),
+    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
+    (dict(in_channels=8, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'apply'),
+    (dict(in_channels=8, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'apply'),
+    (dict(in_channels=8, out_channels=12, kernel_size=1), (2, 60, 51), 'linear'),
+    (dict(in_channels=8, out_channels=12, kernel_size=1), (2, 30, 51), None),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, groups=64), (1, 60, 60), None),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, padding_mode='reflect'), (1, 60, 60), None),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding='same'), (1, 60, 60), None),
+])
+def test_equals_conv2d(forms, arguments, size, form):
+    module = convolution(**arguments)
+    plain = nn.Conv2d(**arguments).double()
+    plain.load_state_dict(module.state_dict())
+    x = images(size[0], arguments['in_channels'], *size[1:], requires_grad=True)
+    exact = x.detach().double().requires_grad_()
+    out, expected = module(x), plain(exact)
+    assert forms == [form] * (form is not None)
+    grad = torch.randn_like(out)
+    out.backward(grad)
+    expected.backward(grad.double())
+    for ours, theirs in ((out, expected), (x.grad, exact.grad), (module.weight.grad, plain.weight.grad)):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5 * theirs.detach().abs().max().item())
+    if module.bias is not None:
+        torch.testing.assert_close(module.bias.grad.double(), plain.bias.grad, rtol=1e-4, atol=1e-3)
+    assert out.is_contiguous(memory_format=LAST) and x.grad.is_contiguous(memory_format=LAST)
+
+
+@pytest.mark.filterwarnings('ignore:.*torch.jit.trace')
+@pytest.mark.parametrize('case', ['channels first', 'float64', 'bfloat16', 'autocast', 'no image', 'exporting', 'traced'])
+def test_is_conv2d_elsewhere(forms, case):
+    module, x = convolution(64, 64, 3, padding=1), images(0 if case == 'no image' else 1, 64, 28, 28)
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    plain.load_state_dict(module.state_dict())
+    if case == 'channels first':
+        x = x.contiguous()
+    if case in ('float64', 'bfloat16'):
+        module, plain, x = (of.to(getattr(torch, case)) for of in (module, plain, x))
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=case == 'autocast'):
+        if case == 'exporting':
+            with export_form():
+                out = module(x)
+        else:
+            out = torch.jit.trace(module, x, check_trace=False)(x) if case == 'traced' else module(x)
+        expected = plain(x)
+    torch.testing.assert_close(out, expected)
+    assert forms == []
+
+
+def test_compiled_and_exported_programs_hold_a_convolution(forms):
+    module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 28, 28)
+    module.prepare_for_inference()
+    exported = torch.export.export(module, (x,))
+    assert 'conv2d' in str(exported.graph) and forms == []
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(module)(x)
+    assert explained.graph_break_count == 0 and forms == []
+    module(x)
+    assert forms == ['winograd_conv2d']
+
+
+def test_operations_are_those_of_a_convolution(forms):
+    module, x = convolution(128, 128, 3, padding=1), images(1, 128, 28, 28)
+    with torch.no_grad():
+        assert count_flops(lambda: module(x)) == 2 * 28 * 28 * 128 * 128 * 9
+    assert forms == []
+
+
+def test_weights_transformed_for_inference(forms):
+    module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 6, 6)  # too few tiles to transform them anew
+    with torch.no_grad():
+        expected = module(x)
+        module.prepare_for_inference()
+        torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
+        assert forms == ['winograd_conv2d'] and list(module.state_dict()) == ['weight', 'bias']
+        for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert torch.equal(copied(x), module(x))
+        other = {name: 2 * value for name, value in module.state_dict().items()}
+        module.load_state_dict(other)
+        torch.testing.assert_close(module(x), 2 * expected)
+        module.prepare_for_inference()
+        torch.testing.assert_close(module(x), 2 * expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(module.double()(x.double()).float(), 2 * expected, rtol=1e-4, atol=1e-5)
+
+
+def test_same_bits_twice():
+    module, x = convolution(64, 64, 3, padding=1), images(2, 64, 40, 40, requires_grad=True)
+    runs = []
+    for _ in range(2):
+        out = module(x)
+        runs.append([out, *torch.autograd.grad(out.square().sum(), [x, *module.parameters()])])
+    assert all(map(torch.equal, *runs))
+
+
+def test_other_kinds_of_convolutions_and_other_devices_stay():
+    class Own(nn.Conv2d):
+        pass
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Own(4, 4, 1), nn.ConvTranspose2d(4, 4, 1))
+    names = list(model.state_dict())
+    assert [type(module) for module in use_channels_last(model, on_cpu=False)] == [nn.Conv2d, Own, nn.ConvTranspose2d]
+    assert [type(module) for module in use_channels_last(model, on_cpu=True)] == [CPUConv2d, Own, nn.ConvTranspose2d]
+    assert list(model.state_dict()) == names and isinstance(model[0], nn.Conv2d)
+
+
+def test_fused_blocks(forms):
+    torch.manual_seed(0)
+    model = nn.Sequential(ConvNormAct(8, 128, 3, act='relu'), RepVGGBlock(128), ConvNormAct(128, 4, 1)).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean), nn.init.uniform_(module.weight)
+    x = images(2, 8, 16, 16)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(fuse_for_inference(model)(x), expected, rtol=1e-4, atol=1e-5)
+    assert forms == ['winograd_conv2d']
+
+
+def test_frozen_norm():
+    norm, plain = FrozenNorm(5), nn.BatchNorm2d(5).eval()
+    for value in (plain.weight, plain.bias, plain.running_mean, plain.running_var):
+        nn.init.uniform_(value, 0.5, 2)
+    norm.load_state_dict({name: value for name, value in plain.state_dict().items() if name != 'num_batches_tracked'})
+    x = images(2, 5, 3, 4, requires_grad=True)
+    torch.testing.assert_close(norm(x), plain(x))
+    torch.testing.assert_close(*(torch.autograd.grad(of(x).square().sum(), x) for of in (norm, plain)))
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, LAST])
+def test_maps_keep_their_layout_through_tokens(batch, layout):
+    """And their gradients, which batch norm reads."""
+    def run(dtype):
+        norm = nn.BatchNorm2d(6).to(dtype)
+        x = torch.randn(batch, 6, 5, 7, generator=torch.Generator().manual_seed(2)).to(dtype, memory_format=layout)
+        x.requires_grad_()
+        feat = norm(x)
+        tokens = tokens_of_map(feat).transpose(0, 1).contiguous().transpose(0, 1)  # as attention leaves them
+        again = map_of_tokens(tokens, feat)
+        weight = torch.linspace(0, 1, again.numel(), dtype=dtype).view(again.shape)
+        (again.tanh() * weight).sum().backward()
+        return feat, again, x.grad
+
+    feat, again, grad = run(torch.float32)
+    assert torch.equal(feat, again) and again.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(grad.double(), run(torch.float64)[2], rtol=1e-4, atol=1e-5)
