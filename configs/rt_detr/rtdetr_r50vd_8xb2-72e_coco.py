@@ -73,4 +73,5 @@ custom_hooks = [
     dict(type='EMAHook', ema_type='ForeachExpMomentumEMA', momentum=1e-4, gamma=2000, update_buffers=True, priority=49)
 ]
 sync_bn = 'torch'
+channels_last = True
 auto_scale_lr = dict(base_batch_size=16, enable=False)

@@ -1,6 +1,10 @@
-"""`python -m detrove.benchmark.backbones`: this project's backbones, Swin beside that of other libraries."""
+"""`python -m detrove.benchmark.backbones`: this project's backbones beside those of other libraries.
+
+transformers is measured where it is installed, its DiNAT where natten is too. No library has CSWin.
+"""
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -61,6 +65,20 @@ def _timm_swin() -> nn.Module:
                              drop_path_rate=DROP_PATH)
 
 
+def _of_transformers(name: str) -> Callable[[], nn.Module]:
+    """A backbone of transformers that gives its maps, as the others do."""
+    import transformers
+
+    stages = [f'stage{number}' for number in range(1, 5)]
+    config = getattr(transformers, f'{name}Config')(drop_path_rate=DROP_PATH, out_features=stages)
+
+    class Maps(getattr(transformers, f'{name}Backbone')):
+        def forward(self, images):
+            return super().forward(images).feature_maps
+
+    return lambda: Maps(config)
+
+
 #: family -> name -> network. The maps of mmdet, mmpretrain and ours end in norms, which timm's have not.
 FAMILIES: dict[str, dict[str, Callable[[], nn.Module]]] = {
     'Swin': {
@@ -72,11 +90,15 @@ FAMILIES: dict[str, dict[str, Callable[[], nn.Module]]] = {
     'CSWin': {'detrove': _ours('CSWin')},
     'DiNAT': {'detrove': _ours('DiNAT')},
 }
+for _family, _name, _needs in (('Swin', 'Swin', ['transformers']), ('DiNAT', 'Dinat', ['transformers', 'natten'])):
+    if all(map(importlib.util.find_spec, _needs)):
+        FAMILIES[_family]['transformers'] = _of_transformers(_name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a table for every family. Times on the CPU are CPU time, which other processes disturb least."""
-    parser = argparse.ArgumentParser(prog='python -m detrove.benchmark.backbones', description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m detrove.benchmark.backbones',
+                                     description=__doc__.partition('\n')[0])
     parser.add_argument('families', nargs='*', metavar='FAMILY', help=f'of {", ".join(FAMILIES)}; default: all')
     parser.add_argument('--rounds', type=int, default=10, help='timed runs of each contestant, in turn')
     parser.add_argument('--predict-size', type=int, default=640, help='side of the one image of a forward pass')

@@ -83,7 +83,7 @@ class _WinogradConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _forward(x, weight, bias)
+        return _forward(x, weight, bias).detach()  # no view, which could not be overwritten by an activation
 
     @staticmethod
     @once_differentiable

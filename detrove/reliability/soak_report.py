@@ -87,9 +87,10 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
 def warm_parts(records: Sequence[dict]) -> list[list[dict]]:
     """The samples of each part after its warm-up; parts with fewer than four are left out."""
     most = max((record['workers'] for record in records if 'iteration' in record), default=0)
+    usual_ms = median([record['yardstick_ms'] for record in records if record.get('yardstick_ms')] or [0.0])
     parts = []
     for _, group in itertools.groupby(records, key=lambda record: record['part']):
-        samples = _with_cpu_per_step([record for record in group if 'iteration' in record])
+        samples = _with_cpu_per_step([record for record in group if 'iteration' in record], usual_ms)
         complete = [record for record in samples if record['workers'] == most]
         warm = complete[max(1, round(_WARM_UP * len(complete))):]
         if len(warm) >= 4:
@@ -97,11 +98,15 @@ def warm_parts(records: Sequence[dict]) -> list[list[dict]]:
     return parts
 
 
-def _with_cpu_per_step(samples: list[dict]) -> list[dict]:
+def _with_cpu_per_step(samples: list[dict], usual_ms: float) -> list[dict]:
+    """Samples with the CPU time of their steps, as if the yardstick had always taken `usual_ms`."""
     found = samples[:1]
     for before, now in itertools.pairwise(samples):
-        steps = now['iteration'] - before['iteration']
-        found.append({**now, 'step_cpu_ms': 1000 * (now['cpu_s'] - before['cpu_s']) / steps} if steps > 0 else now)
+        steps, yardstick_ms = now['iteration'] - before['iteration'], now.get('yardstick_ms')
+        if steps > 0 and yardstick_ms:
+            step_ms = 1000 * (now['cpu_s'] - before['cpu_s']) / steps
+            now = {**now, 'even_cpu_ms': step_ms * usual_ms / yardstick_ms}
+        found.append(now)
     return found
 
 
@@ -116,11 +121,12 @@ def thirds(parts: Sequence[list[dict]]) -> tuple[list[dict], list[dict], list[di
 
 def trend_of(value: Callable[[dict], float | None], parts: Sequence[list[dict]]) -> Trend:
     """The medians, and the median slope between two samples of one part (Theil and Sen), in 1000 steps."""
-    levels = [median([value(record) for record in part if value(record) is not None] or [0.0])
-              for part in thirds(parts)]
+    known = [[record for record in part if value(record) is not None] for part in parts]
+    known = [part for part in known if part]  # parts from before something was watched have none
+    levels = [median(value(record) for record in part) for part in thirds(known)] if known else [0.0] * 3
     slopes = []
-    for part in parts:
-        points = [(record['iteration'], value(record)) for record in part if value(record) is not None]
+    for part in known:
+        points = [(record['iteration'], value(record)) for record in part]
         stride = max(1, len(points) // _PAIRS_PER_SAMPLE)  # all pairs of an hour's samples are a million
         for index, (x, y) in enumerate(points):
             slopes += [1000 * (later_y - y) / (later_x - x) for later_x, later_y in points[index + 1 :: stride]

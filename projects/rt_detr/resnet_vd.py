@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
             if self.stride > 1:
                 x = F.avg_pool2d(x, self.stride, self.stride, ceil_mode=True)
             x = self.shortcut(x)
-        return F.relu(out + x, inplace=True)
+        return F.relu(out.add_(x), inplace=True)
 
 
 @MODELS.register_module()

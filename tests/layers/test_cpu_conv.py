@@ -30,7 +30,8 @@ def convolution(*args, **kwargs):
 def forms(monkeypatch):
     """Names of the faster forms that have been taken."""
     taken = []
-    for name, holder in (('winograd_conv2d', cpu_conv), ('linear', cpu_conv.F), ('apply', cpu_conv._ChannelsLastConv2d)):
+    holders = {'winograd_conv2d': cpu_conv, 'linear': cpu_conv.F, 'apply': cpu_conv._ChannelsLastConv2d}
+    for name, holder in holders.items():
         original = getattr(holder, name)
         monkeypatch.setattr(holder, name, lambda *args, _of=original, _name=name, **kwargs: (
             taken.append(_name), _of(*args, **kwargs))[1])
@@ -70,7 +71,8 @@ def test_equals_conv2d(forms, arguments, size, form):
 
 
 @pytest.mark.filterwarnings('ignore:.*torch.jit.trace')
-@pytest.mark.parametrize('case', ['channels first', 'float64', 'bfloat16', 'autocast', 'no image', 'exporting', 'traced'])
+@pytest.mark.parametrize(
+    'case', ['channels first', 'float64', 'bfloat16', 'autocast', 'no image', 'exporting', 'traced'])
 def test_is_conv2d_elsewhere(forms, case):
     module, x = convolution(64, 64, 3, padding=1), images(0 if case == 'no image' else 1, 64, 28, 28)
     plain = nn.Conv2d(64, 64, 3, padding=1)
@@ -124,6 +126,18 @@ def test_weights_transformed_for_inference(forms):
         module.prepare_for_inference()
         torch.testing.assert_close(module(x), 2 * expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(module.double()(x.double()).float(), 2 * expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('kernel_size', 'channels'), [(3, 64), (3, 32), (1, 32)])
+def test_what_follows_may_write_in_place(forms, kernel_size, channels):
+    """As ReLU does in mmcv's blocks without a norm."""
+    module = convolution(channels, channels, kernel_size, padding=kernel_size // 2)
+    x = images(1, channels, 60, 60, requires_grad=True)
+    expected = torch.autograd.grad(torch.relu(module(x)).square().sum(), [x, *module.parameters()])
+    out = module(x)
+    found = torch.autograd.grad(torch.relu_(out.add_(1).sub_(1)).square().sum(), [x, *module.parameters()])
+    assert len(forms) == 2
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
 
 
 def test_same_bits_twice():

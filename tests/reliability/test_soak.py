@@ -20,7 +20,7 @@ def records(*, parts=3, samples=20, **changes):
         for number in range(1, samples + 1):
             step = STEPS_BETWEEN_PARTS * part + 50 * number
             steady = dict(main_rss=400 * MIB, workers=2, workers_rss=200 * MIB, handles=40, threads=9,
-                          files=12 + 5 * part, bytes=30 * MIB, cpu_s=0.02 * 50 * number, step_s=0.03)
+                          files=12 + 5 * part, bytes=30 * MIB, cpu_s=0.02 * 50 * number, yardstick_ms=8.0, step_s=0.03)
             changed = {name: change(part, step) for name, change in changes.items()}
             found.append({**steady, **changed, 'part': part, 'iteration': step})
         found.append(dict(part=part, ended='SIGKILL', status=-9, seconds=60.0, left=0))
@@ -30,7 +30,7 @@ def records(*, parts=3, samples=20, **changes):
 def test_flat():
     text, grows = report(records())
     assert not grows and 'flat: nothing grows' in text
-    assert '| CPU time per step (ms) | 20 | 20 | 20 |' in text
+    assert '| CPU time per step (ms) at even speed | 20 | 20 | 20 |' in text
     assert '3 parts (3 by SIGKILL), 0.05 h, 2950 steps' in text and '0 processes left behind' in text
 
 
@@ -46,6 +46,26 @@ def test_growing(name, change):
     (row,) = [line for line in text.splitlines() if line.startswith(f'| {name}')]
     assert grows and row.endswith('| grows |') and text.splitlines()[-1].startswith(f'grows: {name}')
     assert text.count('| grows |') == 1
+
+
+def test_slower_steps_on_a_slower_machine_are_no_growth():
+    def cpu_s(part, step):  # each step slower than the one before
+        within = step - STEPS_BETWEEN_PARTS * part
+        return 1e-5 * within**2
+
+    slower = records(cpu_s=cpu_s)
+    assert 'grows: CPU time per step' in report(slower)[0]
+    for record in slower:
+        if 'iteration' in record:
+            record['yardstick_ms'] = 8.0 * (record['iteration'] - STEPS_BETWEEN_PARTS * record['part'] - 25)
+    assert not report(slower)[1]
+
+
+def test_parts_of_before_the_yardstick():
+    old = [{key: value for key, value in record.items() if key != 'yardstick_ms'} for record in records(parts=2)]
+    new = [{**record, 'part': record['part'] + 2} for record in records(parts=2)]
+    assert report(old + new)[0].count('| 20 | 20 | 20 |') == 1
+    assert '| CPU time per step (ms) at even speed | 0 | 0 | 0 |' in report(old)[0]
 
 
 def test_what_comes_before_the_first_validation_is_warm_up():
@@ -117,6 +137,7 @@ def test_parts_end_by_signals_in_turn_and_are_added_to(tmp_path, capsys):
     lasted = read_records(tmp_path)[-1]['seconds']
     assert soak.run_parts(hours=(lasted + 1) / 3600, part_minutes=1) == 2
     found = read_records(tmp_path)
+    assert any(record.get('yardstick_ms', 0) > 0 for record in found)
     ends = [(record['ended'], record['status'], record['left']) for record in found if 'ended' in record]
     assert ends == [('SIGKILL', -9, 0), ('SIGTERM', 75, 0)]
     steps = [record['iteration'] for record in found if 'iteration' in record]
