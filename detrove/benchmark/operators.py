@@ -1,12 +1,12 @@
 """`python -m detrove.benchmark.operators`: detrove's operators against their plain forms, on the CPU or on a GPU."""
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from detrove.layers import use_channels_last
@@ -65,22 +65,24 @@ def neighborhood_contestants(side: int, heads: int, dilation: int, device: str) 
 
 
 def convolution_contestants(channels: int, side: int) -> list[OperatorContestant]:
-    """PyTorch's 3x3 convolution in either layout, and the form that a CPU runs."""
+    """PyTorch's 3x3 convolution in either layout, and the form of a fused, or training, model."""
     torch.manual_seed(0)
-    first = [torch.randn(1, channels, side, side), torch.randn(channels, channels, 3, 3) / (9 * channels) ** 0.5]
-    last = [tensor.to(memory_format=torch.channels_last).requires_grad_() for tensor in first]
-    for tensor in first:
-        tensor.requires_grad_()
-    ours = use_channels_last(nn.Conv2d(channels, channels, 3, padding=1, bias=False), on_cpu=True)
+    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    images = torch.randn(1, channels, side, side)
+    contestants = []
+    for name, layout in (('first', torch.contiguous_format), ('last', torch.channels_last)):
+        module = copy.deepcopy(convolution).to(memory_format=layout)
+        inputs = [images.to(memory_format=layout).requires_grad_(), module.weight]
+        contestants.append(OperatorContestant(f'torch, channels {name}', _without_weight(module), inputs))
+    ours = use_channels_last(convolution, on_cpu=True)
+    ours.prepare_for_inference()
+    inputs = [images.to(memory_format=torch.channels_last).requires_grad_(), ours.weight]
+    return [*contestants, OperatorContestant('CPUConv2d', _without_weight(ours), inputs)]
 
-    def plain(x, weight):
-        return F.conv2d(x, weight, padding=1)
 
-    return [
-        OperatorContestant('torch, channels first', plain, first),
-        OperatorContestant('torch, channels last', plain, last),
-        OperatorContestant('CPUConv2d', lambda x, weight: ours._conv_forward(x, weight, None), last),
-    ]
+def _without_weight(module: nn.Module) -> Callable[..., torch.Tensor]:
+    """The module as a function of an input and the weight that it has."""
+    return lambda x, weight: module(x)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,8 +14,8 @@ from detrove.ops.winograd import transform_weight, winograd_conv2d
 
 # Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
 _WINOGRAD_CHANNELS = {'training': 64, 'inference': 128}
-_WINOGRAD_TILES = 36  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
-_LARGE_MAP = 3000  # pixels
+_WINOGRAD_TILES = 64  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
+_LARGE_MAP, _CHANNELS = 3000, 32  # pixels, of at least so many channels
 
 
 class CPUConv2d(nn.Conv2d):
@@ -47,7 +47,7 @@ class CPUConv2d(nn.Conv2d):
             tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
             if transformed is not None or tiles >= _WINOGRAD_TILES:
                 return winograd_conv2d(x, weight, bias, transformed=transformed)
-        if trains and self.groups == 1 and x.shape[2] * x.shape[3] >= _LARGE_MAP:
+        if trains and self.groups == 1 and x.shape[1] >= _CHANNELS and x.shape[2] * x.shape[3] >= _LARGE_MAP:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
                 return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
             if weight.requires_grad:

@@ -39,16 +39,16 @@ class _Transforms(NamedTuple):
 @cache
 def _transforms() -> _Transforms:
     """The transpose of Toom and Cook's polynomial product: outputs = A^T ((G weights) * (B^T inputs)) on each axis."""
-    inputs = torch.linalg.inv(_powers(_TILE)).T
-    return _Transforms(*(torch.kron(axis, axis).float() for axis in
-                         (inputs.contiguous(), _powers(_KERNEL), _powers(_STEP).T.contiguous())))
+    with torch.inference_mode(False):  # kept for training too
+        axes = torch.linalg.inv(_powers(_TILE)).T, _powers(_KERNEL), _powers(_STEP).T
+        return _Transforms(*(torch.kron(axis.contiguous(), axis.contiguous()).float() for axis in axes))
 
 
 def _powers(count: int) -> Tensor:
     """(points and infinity, count): 1, p, p^2, ..."""
     at_infinity = [0.0] * (count - 1) + [1.0]
     return torch.tensor([[point**power for power in range(count)] for point in _POINTS] + [at_infinity],
-                        dtype=torch.float64)
+                        dtype=torch.float64, device='cpu')
 
 
 def transform_weight(weight: Tensor) -> Tensor:

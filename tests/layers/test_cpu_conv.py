@@ -40,14 +40,15 @@ def forms(monkeypatch):
 
 @pytest.mark.parametrize(('arguments', 'size', 'form'), [
     (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd_conv2d'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 22, 25), 'winograd_conv2d'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 9, 9), None),  # too few tiles
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 29, 30), 'winograd_conv2d'),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 28, 28), None),  # too few tiles
     (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'apply'),
-    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
-    (dict(in_channels=8, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'apply'),
-    (dict(in_channels=8, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'apply'),
-    (dict(in_channels=8, out_channels=12, kernel_size=1), (2, 60, 51), 'linear'),
-    (dict(in_channels=8, out_channels=12, kernel_size=1), (2, 30, 51), None),
+    (dict(in_channels=32, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
+    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), None),
+    (dict(in_channels=40, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'apply'),
+    (dict(in_channels=40, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'apply'),
+    (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 60, 51), 'linear'),
+    (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 30, 51), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, groups=64), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, padding_mode='reflect'), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding='same'), (1, 60, 60), None),
@@ -74,7 +75,7 @@ def test_equals_conv2d(forms, arguments, size, form):
 @pytest.mark.parametrize(
     'case', ['channels first', 'float64', 'bfloat16', 'autocast', 'no image', 'exporting', 'traced'])
 def test_is_conv2d_elsewhere(forms, case):
-    module, x = convolution(64, 64, 3, padding=1), images(0 if case == 'no image' else 1, 64, 28, 28)
+    module, x = convolution(64, 64, 3, padding=1), images(0 if case == 'no image' else 1, 64, 32, 32)
     plain = nn.Conv2d(64, 64, 3, padding=1)
     plain.load_state_dict(module.state_dict())
     if case == 'channels first':
@@ -93,7 +94,7 @@ def test_is_conv2d_elsewhere(forms, case):
 
 
 def test_compiled_and_exported_programs_hold_a_convolution(forms):
-    module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 28, 28)
+    module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 32, 32)
     module.prepare_for_inference()
     exported = torch.export.export(module, (x,))
     assert 'conv2d' in str(exported.graph) and forms == []
@@ -105,14 +106,15 @@ def test_compiled_and_exported_programs_hold_a_convolution(forms):
 
 
 def test_operations_are_those_of_a_convolution(forms):
-    module, x = convolution(128, 128, 3, padding=1), images(1, 128, 28, 28)
+    module, x = convolution(128, 128, 3, padding=1), images(1, 128, 32, 32)
     with torch.no_grad():
-        assert count_flops(lambda: module(x)) == 2 * 28 * 28 * 128 * 128 * 9
+        assert count_flops(lambda: module(x)) == 2 * 32 * 32 * 128 * 128 * 9
     assert forms == []
 
 
 def test_weights_transformed_for_inference(forms):
-    module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 6, 6)  # too few tiles to transform them anew
+    module = convolution(128, 128, 3, padding=1).eval()
+    x = images(1, 128, 6, 6)  # too few tiles to transform weights for this map alone
     with torch.no_grad():
         expected = module(x)
         module.prepare_for_inference()
@@ -166,7 +168,7 @@ def test_fused_blocks(forms):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean), nn.init.uniform_(module.weight)
-    x = images(2, 8, 16, 16)
+    x = images(2, 8, 24, 24)
     with torch.no_grad():
         expected = model(x)
         torch.testing.assert_close(fuse_for_inference(model)(x), expected, rtol=1e-4, atol=1e-5)
