@@ -142,12 +142,16 @@ def test_what_follows_may_write_in_place(forms, kernel_size, channels):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
 
 
-def test_same_bits_twice():
+def test_same_bits_twice_and_with_deterministic_algorithms():
     module, x = convolution(64, 64, 3, padding=1), images(2, 64, 40, 40, requires_grad=True)
     runs = []
-    for _ in range(2):
-        out = module(x)
-        runs.append([out, *torch.autograd.grad(out.square().sum(), [x, *module.parameters()])])
+    try:
+        for deterministic in (False, True):  # which fills fresh memory with NaN
+            torch.use_deterministic_algorithms(deterministic)
+            out = module(x)
+            runs.append([out, *torch.autograd.grad(out.square().sum(), [x, *module.parameters()])])
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert all(map(torch.equal, *runs))
 
 
