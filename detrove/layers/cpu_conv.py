@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from detrove.ops.export_form import is_exporting
-from detrove.ops.layout import channels_first, is_channels_last
+from detrove.ops.layout import as_it_lies, channels_first, is_channels_last
 from detrove.ops.winograd import transform_weight, winograd_conv2d
 
 # Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
@@ -103,7 +103,7 @@ class _ChannelsLastConv2d(torch.autograd.Function):
             grad_x = _gradients(grad, x, weight, ctx.geometry, (True, False, False))[0]
         _, grad_weight, grad_bias = _gradients(channels_first(grad), channels_first(x), weight.contiguous(),
                                                ctx.geometry, (False, True, needs_bias))
-        return grad_x, grad_weight, grad_bias, None, None, None
+        return grad_x, as_it_lies(grad_weight, weight), grad_bias, None, None, None  # in the layout that DDP expects
 
 
 def _gradients(grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple, mask: tuple[bool, bool, bool]) -> tuple:
