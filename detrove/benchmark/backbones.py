@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import timm
 import torch
@@ -65,18 +66,16 @@ def _timm_swin() -> nn.Module:
                              drop_path_rate=DROP_PATH)
 
 
-def _of_transformers(name: str) -> Callable[[], nn.Module]:
+def _of_transformers(name: str) -> nn.Module:
     """A backbone of transformers that gives its maps, as the others do."""
-    import transformers
-
-    stages = [f'stage{number}' for number in range(1, 5)]
-    config = getattr(transformers, f'{name}Config')(drop_path_rate=DROP_PATH, out_features=stages)
+    import transformers  # takes seconds, and other families do without it
 
     class Maps(getattr(transformers, f'{name}Backbone')):
         def forward(self, images):
             return super().forward(images).feature_maps
 
-    return lambda: Maps(config)
+    stages = [f'stage{number}' for number in range(1, 5)]
+    return Maps(getattr(transformers, f'{name}Config')(drop_path_rate=DROP_PATH, out_features=stages))
 
 
 #: family -> name -> network. The maps of mmdet, mmpretrain and ours end in norms, which timm's have not.
@@ -92,7 +91,7 @@ FAMILIES: dict[str, dict[str, Callable[[], nn.Module]]] = {
 }
 for _family, _name, _needs in (('Swin', 'Swin', ['transformers']), ('DiNAT', 'Dinat', ['transformers', 'natten'])):
     if all(map(importlib.util.find_spec, _needs)):
-        FAMILIES[_family]['transformers'] = _of_transformers(_name)
+        FAMILIES[_family]['transformers'] = partial(_of_transformers, _name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from detrove.ops.export_form import is_exporting
 from detrove.ops.layout import as_it_lies, channels_first, is_channels_last
-from detrove.ops.winograd import transform_weight, winograd_conv2d
+from detrove.ops.winograd import count_tiles, transform_weight, winograd_conv2d
 
 # Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
 _WINOGRAD_CHANNELS = {'training': 64, 'inference': 128}
@@ -44,8 +44,7 @@ class CPUConv2d(nn.Conv2d):
         trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
         if self._is_winograd('training' if trains else 'inference'):
             transformed = None if trains or weight is not self.weight else self._transformed
-            tiles = x.shape[0] * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
-            if transformed is not None or tiles >= _WINOGRAD_TILES:
+            if transformed is not None or count_tiles(x) >= _WINOGRAD_TILES:
                 return winograd_conv2d(x, weight, bias, transformed=transformed)
         if trains and self.groups == 1 and x.shape[1] >= _CHANNELS and x.shape[2] * x.shape[3] >= _LARGE_MAP:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):

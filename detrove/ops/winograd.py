@@ -61,6 +61,15 @@ def transform_weight(weight: Tensor) -> Tensor:
     return torch.mm(_transforms().weights, rows).view(_PRODUCTS, *channels)
 
 
+def count_tiles(x: Tensor) -> int:
+    """How many tiles of 4x4 outputs maps (B, C, H, W) make: the work of which transforming weights is a part."""
+    return x.shape[0] * _tiles_along(x.shape[2]) * _tiles_along(x.shape[3])
+
+
+def _tiles_along(pixels: int) -> int:
+    return -(-pixels // _STEP)
+
+
 def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
                     transformed: Tensor | None = None) -> Tensor:
     """What `torch.nn.functional.conv2d(x, weight, bias, padding=1)` gives, in another order of sums.
@@ -104,7 +113,7 @@ class _Grid:
 
     def __init__(self, size: Sequence[int], channels: Sequence[int]):
         self.batch, self.height, self.width = size
-        self.rows, self.columns = -(-self.height // _STEP), -(-self.width // _STEP)
+        self.rows, self.columns = _tiles_along(self.height), _tiles_along(self.width)
         self.channels = channels
         limit = max(1, _CHUNK // (_PRODUCTS * max(channels)))
         per_image = self.rows * self.columns
@@ -168,7 +177,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, transformed: Tensor
             shape = _PRODUCTS, values.shape[1], kernels.shape[1]
             products = torch.bmm(values, kernels.transpose(1, 2), out=_part(spaces[0], shape))
             tiles = torch.mm(of.products, products.flatten(1), out=_part(spaces[2], (_STEP**2, shape[1] * shape[2])))
-            target = _tiles_of(out, images, rows, grid.columns, _STEP)[..., block]
+            target = _tiles_of(out, images, rows, grid.columns, (_STEP, _STEP))[..., block]
             target.copy_(tiles.view(target.shape))
     if bias is not None:
         out += bias
@@ -192,7 +201,7 @@ def _backward(x: Tensor, weight: Tensor, grad: Tensor, needs_x: bool,
         values = _transformed_inputs(padded, images, rows, grid.columns, spaces[0], spaces[1]) if needs_weight else None
         grad_values = _part(spaces[3], (_PRODUCTS, tiles, inputs))
         for number, block in enumerate(grid.output_channels()):
-            source = _tiles_of(grad_map, images, rows, grid.columns, _STEP)[..., block]
+            source = _tiles_of(grad_map, images, rows, grid.columns, (_STEP, _STEP))[..., block]
             gathered = _part(spaces[2], source.shape).copy_(source).view(_STEP**2, -1)
             grads = torch.mm(of.products.t(), gathered, out=_part(spaces[0], (_PRODUCTS, gathered.shape[1])))
             grads = grads.view(_PRODUCTS, tiles, -1)
@@ -220,33 +229,28 @@ def _weight_of(grad_kernels: Tensor) -> Tensor:
 def _transformed_inputs(padded: Tensor, images: slice, rows: slice, columns: int, space: Tensor,
                         result: Tensor) -> Tensor:
     """Overlapping tiles of 6x6 inputs, transformed: (36, tiles, C)."""
-    source = _tiles_of(padded, images, rows, columns, _TILE)
+    source = _tiles_of(padded, images, rows, columns, (_TILE, _TILE))
     gathered = _part(space, source.shape).copy_(source).view(_PRODUCTS, -1)
     return torch.mm(_transforms().inputs, gathered, out=_part(result, gathered.shape)).view(
         _PRODUCTS, -1, padded.shape[-1])
 
 
-def _tiles_of(maps: Tensor, images: slice, rows: slice, columns: int, size: int) -> Tensor:
-    """maps (B, H, W, C) -> a view (size, size, images, rows, columns, C) of the tiles that begin every four pixels."""
+def _tiles_of(maps: Tensor, images: slice, rows: slice, columns: int, size_hw: tuple[int, int]) -> Tensor:
+    """maps (B, H, W, C) -> a view (*size_hw, images, rows, columns, C) of the tiles that begin every four pixels."""
     image, row, pixel, channel = maps.stride()
-    shape = size, size, images.stop - images.start, rows.stop - rows.start, columns, maps.shape[-1]
+    shape = *size_hw, images.stop - images.start, rows.stop - rows.start, columns, maps.shape[-1]
     start = maps.storage_offset() + images.start * image + rows.start * _STEP * row
     return maps.as_strided(shape, (row, pixel, image, _STEP * row, _STEP * pixel, channel), start)
 
 
 def _add_tiles(maps: Tensor, images: slice, rows: slice, columns: int, tiles: Tensor) -> None:
     """Add overlapping tiles (36, tiles x C) to maps with a border of four, in four parts without overlap."""
-    lower = slice(rows.start + 1, rows.stop + 1)
-    image, row, pixel, channel = maps.stride()
-    count = rows.stop - rows.start
-    tiles = tiles.view(_TILE, _TILE, images.stop - images.start, count, columns, maps.shape[-1])
+    tiles = tiles.view(_TILE, _TILE, images.stop - images.start, rows.stop - rows.start, columns, maps.shape[-1])
     within, beyond = slice(0, _STEP), slice(_STEP, _TILE)
-    for part_rows, into_rows in ((within, rows), (beyond, lower)):
-        for part_columns, shift in ((within, 0), (beyond, 1)):
+    for part_rows, lower in ((within, maps), (beyond, maps[:, _STEP:])):
+        for part_columns, target in ((within, lower), (beyond, lower[:, :, _STEP:])):
             part = tiles[part_rows, part_columns]
-            start = (maps.storage_offset() + images.start * image + into_rows.start * _STEP * row
-                     + shift * _STEP * pixel)
-            maps.as_strided(part.shape, (row, pixel, image, _STEP * row, _STEP * pixel, channel), start).add_(part)
+            _tiles_of(target, images, rows, columns, part.shape[:2]).add_(part)
 
 
 def _part(space: Tensor, shape: Sequence[int]) -> Tensor:
