@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from .cpu_conv import CPUConv2d, use_channels_last
+from .norm_silu import can_recompute, norm_silu
 
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
 _ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
@@ -52,6 +53,8 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
+        if can_recompute(self.act, self.norm):
+            return norm_silu((self.norm, self.conv(x)))
         return self.act(self.norm(self.conv(x)))
 
     def folded_conv(self) -> tuple[Tensor, Tensor]:
@@ -87,6 +90,9 @@ class RepVGGBlock(nn.Module):
         """x (B, C, H, W) -> (B, C, H, W)."""
         if self.conv1x1 is None:
             return self.act(self.conv3x3(x))
+        branches = self.conv3x3, self.conv1x1
+        if can_recompute(self.act, *(branch.norm for branch in branches)):
+            return norm_silu(*((branch.norm, branch.conv(x)) for branch in branches))
         return self.act(self.conv3x3(x) + self.conv1x1(x))
 
     def fuse(self) -> None:

@@ -9,21 +9,21 @@ from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from detrove.ops.export_form import is_exporting
-from detrove.ops.layout import as_it_lies, channels_first, is_channels_last
+from detrove.ops.layout import as_it_lies, is_channels_last
+from detrove.ops.weight_gradient import weight_gradient
 from detrove.ops.winograd import count_tiles, transform_weight, winograd_conv2d
 
-# Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
-_WINOGRAD_CHANNELS = {'training': 64, 'inference': 128}
+# Where it begins to pay on an EPYC (AVX2), see docs/performance.md.
+_WINOGRAD_CHANNELS = 64
 _WINOGRAD_TILES = 64  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
-_LARGE_MAP, _CHANNELS = 3000, 32  # pixels, of at least so many channels
 
 
 class CPUConv2d(nn.Conv2d):
     """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps and in eager mode; else as it was.
 
-    3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`). On large
-    maps, 1x1 kernels are products of matrices, and the gradients of other weights are computed from copies that lie
-    channels first, for which PyTorch's CPU backend is several times faster. Results differ in rounding alone.
+    3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`). In
+    training, 1x1 kernels are products of matrices, and so are the gradients of other kernels
+    (`detrove.ops.weight_gradient`). Results differ in rounding alone.
     """
 
     _transformed: Tensor | None = None
@@ -31,22 +31,22 @@ class CPUConv2d(nn.Conv2d):
     def prepare_for_inference(self) -> None:
         """Transform the weights once, for good: they take five times the memory. Changed weights undo it."""
         weight = self.weight.detach()
-        if self._is_winograd('inference') and weight.device.type == 'cpu' and weight.dtype == torch.float32:
+        if self._is_winograd() and weight.device.type == 'cpu' and weight.dtype == torch.float32:
             self._transformed = transform_weight(weight)
 
-    def _is_winograd(self, purpose: str) -> bool:
+    def _is_winograd(self) -> bool:
         same = self.kernel_size == (3, 3) and self.stride == self.padding == self.dilation == (1, 1)
-        return same and self.groups == 1 and min(self.weight.shape[:2]) >= _WINOGRAD_CHANNELS[purpose]
+        return same and self.groups == 1 and min(self.weight.shape[:2]) >= _WINOGRAD_CHANNELS
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.padding_mode != 'zeros' or isinstance(self.padding, str) or not _is_plain(x, weight):
             return super()._conv_forward(x, weight, bias)
         trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        if self._is_winograd('training' if trains else 'inference'):
+        if self._is_winograd():
             transformed = None if trains or weight is not self.weight else self._transformed
             if transformed is not None or count_tiles(x) >= _WINOGRAD_TILES:
                 return winograd_conv2d(x, weight, bias, transformed=transformed)
-        if trains and self.groups == 1 and x.shape[1] >= _CHANNELS and x.shape[2] * x.shape[3] >= _LARGE_MAP:
+        if trains and self.groups == 1:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
                 return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
             if weight.requires_grad:
@@ -96,14 +96,11 @@ class _ChannelsLastConv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        needs_x, _, needs_bias = ctx.needs_input_grad[:3]
-        grad_x = None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_x = grad_weight = None
         if needs_x:
-            grad_x = _gradients(grad, x, weight, ctx.geometry, (True, False, False))[0]
-        _, grad_weight, grad_bias = _gradients(channels_first(grad), channels_first(x), weight.contiguous(),
-                                               ctx.geometry, (False, True, needs_bias))
-        return grad_x, as_it_lies(grad_weight, weight), grad_bias, None, None, None  # in the layout that DDP expects
-
-
-def _gradients(grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple, mask: tuple[bool, bool, bool]) -> tuple:
-    return torch.ops.aten.convolution_backward(grad, x, weight, weight.shape[:1], *geometry, False, (0, 0), 1, mask)
+            grad_x = torch.ops.aten.convolution_backward(grad, x, weight, None, *ctx.geometry, False, (0, 0), 1,
+                                                         (True, False, False))[0]
+        if needs_weight:
+            grad_weight = as_it_lies(weight_gradient(grad, x, weight, *ctx.geometry), weight)  # as DDP expects
+        return grad_x, grad_weight, grad.sum((0, 2, 3)) if needs_bias else None, None, None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,11 +19,39 @@ from .precision import at_least_fp32
 from .sine import sine_of_boxes
 
 
-class EncodedTokens(NamedTuple):
-    """Tokens ready for the encoder's heads (B, S, C), and anchors_unact (B or 1, S, 4), +inf where invalid."""
+class EncodedTokens:
+    """The encoder's tokens as the heads of selections take them, made when one asks for them.
 
-    tokens: Tensor
-    anchors_unact: Tensor
+    Args:
+        memory_tokens: (B, S, C).
+        valid: (B or 1, S, 1) bool; other tokens count as zero.
+        anchors_unact: (B or 1, S, 4), +inf where invalid.
+        project: layers between tokens and heads.
+    """
+
+    def __init__(self, memory_tokens: Tensor, valid: Tensor, anchors_unact: Tensor,
+                 project: Callable[[Tensor], Tensor]):
+        batch = len(memory_tokens)
+        self._memory_tokens = memory_tokens
+        self._valid = valid.to(memory_tokens.dtype).expand(batch, -1, -1)
+        self._project = project
+        self._constants: Tensor | None = None
+        self.anchors_unact = anchors_unact.expand(batch, -1, -1)
+
+    def all(self) -> Tensor:
+        """(B, S, C)."""
+        return self._project(self._memory_tokens * self._valid)
+
+    def constants(self) -> Tensor:
+        """`all` without gradients; made once for all selections."""
+        if self._constants is None:
+            with torch.no_grad(), _uncached_autocast(self._memory_tokens.device):
+                self._constants = self.all()
+        return self._constants
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Those with these indices (B, N): (B, N, C), their gradients computed for them alone."""
+        return self._project(_gather(self._memory_tokens, index) * _gather(self._valid, index))
 
 
 class SelectedQueries(NamedTuple):
@@ -144,9 +173,9 @@ class TopKQuerySelection(nn.Module):
         self._anchor_cache = {}
 
     def encode(self, memory: Memory) -> EncodedTokens:
-        """Project the tokens for the heads; invalid ones are zero before that."""
+        """The tokens, to be projected for the heads; invalid ones are zero before that."""
         anchors, valid = self._anchors(memory)
-        return EncodedTokens(self.output_norm(self.output_proj(memory.tokens * valid.to(memory.tokens.dtype))), anchors)
+        return EncodedTokens(memory.tokens, valid, anchors, lambda tokens: self.output_norm(self.output_proj(tokens)))
 
     def forward(self, memory: Memory, encoded: EncodedTokens | None = None, num_further: int = 0) -> SelectedQueries:
         """Choose queries.
@@ -158,22 +187,38 @@ class TopKQuerySelection(nn.Module):
             num_further: how many of the next best tokens to return behind the N queries. Learned content has no rows
                 for them: then `content` ends after N.
         """
-        tokens, anchors = self.encode(memory) if encoded is None else encoded
-        logits = at_least_fp32(self.class_head(tokens))
-        ranking = logits[..., 0] if self.class_agnostic else logits.amax(-1)
-        index = ranking.topk(min(self.num_queries + num_further, tokens.shape[1]), dim=1).indices
-        anchors = anchors.expand(tokens.shape[0], -1, -1)
+        encoded = self.encode(memory) if encoded is None else encoded
+        anchors = encoded.anchors_unact
         if self.supervise_all:
-            all_boxes_unact = at_least_fp32(self.bbox_head(tokens)) + anchors
-            boxes_unact, boxes = _gather(all_boxes_unact, index), all_boxes_unact.sigmoid()
+            tokens = encoded.all()
+            logits, all_boxes_unact = self._class_logits(tokens), at_least_fp32(self.bbox_head(tokens)) + anchors
+            index = self._best(logits, num_further)
+            chosen, boxes_unact = _gather(tokens, index), _gather(all_boxes_unact, index)
+            boxes = all_boxes_unact.sigmoid()
         else:
-            # only the chosen tokens pass through the box head
-            boxes_unact = at_least_fp32(self.bbox_head(_gather(tokens, index))) + _gather(anchors, index)
-            boxes = boxes_unact[:, :self.num_queries].sigmoid()
-            logits = _gather(logits, index[:, :self.num_queries])
+            # the heads learn from the chosen tokens alone, so that only these need gradients
+            with torch.no_grad(), _uncached_autocast(memory.tokens.device):
+                logits = self._class_logits(encoded.constants())
+            index = self._best(logits, num_further)
+            supervised = slice(None, self.num_queries)
+            if torch.is_grad_enabled():
+                chosen = encoded.rows(index)
+                logits = self._class_logits(chosen[:, supervised])
+            else:
+                chosen, logits = _gather(encoded.constants(), index), _gather(logits, index[:, supervised])
+            boxes_unact = at_least_fp32(self.bbox_head(chosen)) + _gather(anchors, index)
+            boxes = boxes_unact[:, supervised].sigmoid()
         reference_unact = boxes_unact.detach()
-        content, position = self._content_and_position(tokens, index, reference_unact)
+        content, position = self._content_and_position(chosen, reference_unact)
         return SelectedQueries(content, reference_unact, position, logits, boxes, self.class_agnostic, index)
+
+    def _class_logits(self, tokens: Tensor) -> Tensor:
+        return at_least_fp32(self.class_head(tokens))
+
+    def _best(self, logits: Tensor, num_further: int) -> Tensor:
+        """Indices of the tokens with the highest scores, best first."""
+        ranking = logits[..., 0] if self.class_agnostic else logits.amax(-1)
+        return ranking.topk(min(self.num_queries + num_further, logits.shape[1]), dim=1).indices
 
     def position_of(self, reference_unact: Tensor) -> Tensor | None:
         """Fixed position (B, N, C) of queries with these boxes (B, N, 4); None if positions are not fixed."""
@@ -185,13 +230,13 @@ class TopKQuerySelection(nn.Module):
         sine = sine_of_boxes(reference_unact.sigmoid(), self.embed_dims // 2, order='xywh')
         return self.position_norm(self.position_proj(sine.to(self.position_proj.weight.dtype)))
 
-    def _content_and_position(self, tokens, index, reference_unact) -> tuple[Tensor, Tensor | None]:
+    def _content_and_position(self, chosen, reference_unact) -> tuple[Tensor, Tensor | None]:
         both = None if self.position_proj is None else self._project_position(reference_unact)
         position = None if both is None else both[..., :self.embed_dims]
         if self.content_from == 'memory':
-            content = _gather(tokens, index).detach()
+            content = chosen.detach()
         elif self.content_from == 'learned':
-            content = self.content.weight[:index.shape[1]].expand(tokens.shape[0], -1, -1)
+            content = self.content.weight[:chosen.shape[1]].expand(len(chosen), -1, -1)
         else:
             content = both[..., self.embed_dims:]
         return content, position
@@ -277,3 +322,9 @@ def _point_layers(embed_dims: int, num_layers: int) -> nn.Module:
 
 def _gather(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def _uncached_autocast(device: torch.device) -> torch.autocast:
+    """The precision of now. What is cast without gradients must not be kept for the same step's use with them."""
+    enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+    return torch.autocast(device.type, dtype, enabled, cache_enabled=False)

@@ -1,10 +1,11 @@
 """Multi-head self-attention over query branches, without a (Q x Q) mask."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .query_branches import QueryBranch
 
@@ -68,33 +69,39 @@ class BranchAttention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, branch: QueryBranch, main: tuple[Tensor, Tensor],
                 bias: Tensor | None) -> Tensor:
-        grouped = [self._heads(x, branch.num_groups) for x in (q, k, v)]
         if branch.sees_main:
-            out = self._attend_own_and_main(*grouped, *main, bias)
+            own = (self._heads(x) for x in (q, k, v))
+            out = self._forgetting_weights(self._attend_own_and_main, *own, *main, branch.num_groups, bias)
         else:
+            grouped = (self._heads(x, branch.num_groups) for x in (q, k, v))
             bias = None if bias is None else bias.to(q.dtype)
             out = F.scaled_dot_product_attention(*grouped, bias, dropout_p=self.dropout if self.training else 0.0)
         return out.transpose(1, 2).reshape(q.shape)
 
-    def _attend_own_and_main(self, q: Tensor, k: Tensor, v: Tensor, k_main: Tensor, v_main: Tensor,
+    def _forgetting_weights(self, attend: Callable[..., Tensor], *inputs) -> Tensor:
+        """The backward pass makes the weights of N x keys again, as that of `scaled_dot_product_attention` does."""
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling():  # a compiler decides by itself
+            return attend(*inputs)
+        drops = self.training and self.dropout > 0
+        return checkpoint(attend, *inputs, use_reentrant=False, preserve_rng_state=drops)
+
+    def _attend_own_and_main(self, q: Tensor, k: Tensor, v: Tensor, k_main: Tensor, v_main: Tensor, num_groups: int,
                              bias: Tensor | None) -> Tensor:
         """One softmax over the keys [own group, main]; the main keys are shared by all groups, not repeated.
 
-        q, k, v (B * groups, heads, N, D); k_main, v_main (B, heads, M, D) -> (B * groups, heads, N, D).
+        q, k, v (B, heads, groups * N, D); k_main, v_main (B, heads, M, D) -> (B, heads, groups * N, D).
         """
-        batch, heads, num_main, dims = k_main.shape
-        groups, num_own = q.shape[0] // batch, q.shape[2]
-        q = q * dims ** -0.5
-        # groups of one image side by side, so that one product serves all of them
-        q_flat = q.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
-        to_main = (q_flat @ k_main.transpose(-1, -2)).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
-        logits = torch.cat([q @ k.transpose(-1, -2), to_main], dim=-1)
-        weights = (logits if bias is None else logits + bias).softmax(-1)
-        weights = F.dropout(weights, self.dropout, self.training).to(v.dtype)
-        own, to_main = weights.split([num_own, num_main], dim=-1)
-        to_main = to_main.unflatten(0, (batch, groups)).transpose(1, 2).flatten(2, 3)
-        from_main = (to_main @ v_main).unflatten(2, (groups, num_own)).transpose(1, 2).flatten(0, 1)
-        return own @ v + from_main
+        groups = (num_groups, q.shape[2] // num_groups)
+        q = q * q.shape[-1] ** -0.5
+        to_own = q.unflatten(2, groups) @ k.unflatten(2, groups).transpose(-1, -2)
+        logits = torch.cat([to_own.flatten(2, 3), q @ k_main.transpose(-1, -2)], dim=-1)
+        if bias is not None:
+            of_image = bias.unflatten(0, (len(q), num_groups)).transpose(1, 2)
+            logits = (logits.unflatten(2, groups) + of_image).flatten(2, 3)
+        weights = F.dropout(logits.softmax(-1), self.dropout, self.training).to(v.dtype)
+        to_own, to_main = weights.split([groups[1], k_main.shape[2]], dim=-1)
+        from_own = to_own.unflatten(2, groups) @ v.unflatten(2, groups)
+        return from_own.flatten(2, 3) + to_main @ v_main
 
 
 class BranchSelfAttention(BranchAttention):

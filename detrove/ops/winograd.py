@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .layout import as_it_lies
+from .layout import as_it_lies, padded_maps
 
 _KERNEL, _STEP = 3, 4  # outputs of a tile per axis
 _TILE = _STEP + _KERNEL - 1  # inputs of it
@@ -29,7 +29,7 @@ _CHUNK = 2**20  # numbers of a transformed chunk of tiles, which so stay in the 
 
 
 class _Transforms(NamedTuple):
-    """Matrices of both axes at once: of inputs (36, 36), of weights (36, 9), of products (16, 36)."""
+    """Matrices of one axis: of inputs (6, 6), of weights (6, 3), of products (4, 6)."""
 
     inputs: Tensor
     weights: Tensor
@@ -41,7 +41,16 @@ def _transforms() -> _Transforms:
     """The transpose of Toom and Cook's polynomial product: outputs = A^T ((G weights) * (B^T inputs)) on each axis."""
     with torch.inference_mode(False):  # kept for training too
         axes = torch.linalg.inv(_powers(_TILE)).T, _powers(_KERNEL), _powers(_STEP).T
-        return _Transforms(*(torch.kron(axis.contiguous(), axis.contiguous()).float() for axis in axes))
+        return _Transforms(*(axis.contiguous().float() for axis in axes))
+
+
+def _on_both_axes(matrix: Tensor, tiles: Tensor, between: Tensor, result: Tensor) -> Tensor:
+    """matrix (q, p) on rows and columns of tiles (p, p, ...): (q^2, ...); with two workspaces, see `_part`."""
+    after, before = matrix.shape
+    rows = torch.mm(matrix, tiles.view(before, -1), out=_part(between, (after, tiles.numel() // before)))
+    shape = after, before, rows.shape[1] // before
+    columns = torch.bmm(matrix.expand(after, -1, -1), rows.view(shape), out=_part(result, (after, after, shape[2])))
+    return columns.flatten(0, 1)
 
 
 def _powers(count: int) -> Tensor:
@@ -53,12 +62,9 @@ def _powers(count: int) -> Tensor:
 
 def transform_weight(weight: Tensor) -> Tensor:
     """weight (O, C, 3, 3) -> (36, O, C), which `winograd_conv2d` takes in its place where it serves many images."""
-    channels = weight.shape[:2]
-    if weight.is_contiguous():
-        rows = weight.view(-1, _KERNEL**2).t()
-    else:
-        rows = weight.permute(2, 3, 0, 1).reshape(_KERNEL**2, -1)
-    return torch.mm(_transforms().weights, rows).view(_PRODUCTS, *channels)
+    matrix, kernels = _transforms().weights, weight.permute(2, 3, 0, 1).contiguous()
+    between, result = (weight.new_empty(size * weight.shape[:2].numel()) for size in (_TILE * _KERNEL, _PRODUCTS))
+    return _on_both_axes(matrix, kernels, between, result).view(_PRODUCTS, *weight.shape[:2])
 
 
 def count_tiles(x: Tensor) -> int:
@@ -107,12 +113,12 @@ class _Grid:
     """The tiles of a batch of maps, in chunks.
 
     Args:
-        size: (B, H, W) of the maps.
+        size_of_maps: B, H, W.
         channels: C, O.
     """
 
-    def __init__(self, size: Sequence[int], channels: Sequence[int]):
-        self.batch, self.height, self.width = size
+    def __init__(self, size_of_maps: Sequence[int], channels: Sequence[int]):
+        self.batch, self.height, self.width = size_of_maps
         self.rows, self.columns = _tiles_along(self.height), _tiles_along(self.width)
         self.channels = channels
         limit = max(1, _CHUNK // (_PRODUCTS * max(channels)))
@@ -141,19 +147,13 @@ class _Grid:
         tiles = self.images_at_once * self.rows_at_once * self.columns
         return [like.new_empty(_PRODUCTS * tiles * max(self.channels)) for _ in range(count)]
 
-    def new_map(self, like: Tensor, channels: int, *, border: int = 0, zero: bool = False) -> Tensor:
-        """(B, 4 rows + border, 4 columns + border, channels)."""
-        shape = self.batch, _STEP * self.rows + border, _STEP * self.columns + border, channels
-        return like.new_zeros(shape) if zero else like.new_empty(shape)
+    def size(self, border: int = 0) -> tuple[int, int]:
+        """Height and width of maps of whole tiles, and of what those of their inputs overlap."""
+        return _STEP * self.rows + border, _STEP * self.columns + border
 
     def padded(self, maps: Tensor, *, before: int, border: int) -> Tensor:
-        """maps (B, C, H, W) with zeros around them, as `new_map`."""
-        padded = self.new_map(maps, maps.shape[1], border=border)
-        bottom, right = before + self.height, before + self.width
-        padded[:, before:bottom, before:right] = maps.permute(0, 2, 3, 1)
-        for rim in (padded[:, :before], padded[:, bottom:], padded[:, :, :before], padded[:, :, right:]):
-            rim.zero_()
-        return padded
+        """maps (B, C, H, W) with zeros around them: (B, *size(border), C)."""
+        return padded_maps(maps.permute(0, 2, 3, 1), self.size(border), (before, before))
 
     def cropped(self, maps: Tensor, like: Tensor, *, before: int = 0) -> Tensor:
         """The other way: (B, ..., ..., C) -> (B, C, H, W), which lies in memory as `like` does."""
@@ -164,19 +164,18 @@ class _Grid:
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, transformed: Tensor | None = None) -> Tensor:
     outputs, inputs = weight.shape[:2]
     grid = _Grid((x.shape[0], *x.shape[2:]), (inputs, outputs))
-    of = _transforms()
     if transformed is None and not grid.is_whole:
         transformed = transform_weight(weight)
     padded = grid.padded(x, before=1, border=_KERNEL - 1)
-    out = grid.new_map(x, outputs)
-    spaces = grid.workspaces(x, 3)
+    out = x.new_empty(grid.batch, *grid.size(), outputs)
+    spaces = grid.workspaces(x, 4)
     for images, rows in grid.chunks():
-        values = _transformed_inputs(padded, images, rows, grid.columns, spaces[0], spaces[1])
+        values = _transformed_inputs(padded, images, rows, grid.columns, spaces)
         for block in grid.output_channels():
             kernels = transform_weight(weight[block]) if transformed is None else transformed[:, block]
             shape = _PRODUCTS, values.shape[1], kernels.shape[1]
-            products = torch.bmm(values, kernels.transpose(1, 2), out=_part(spaces[0], shape))
-            tiles = torch.mm(of.products, products.flatten(1), out=_part(spaces[2], (_STEP**2, shape[1] * shape[2])))
+            products = torch.bmm(values, kernels.transpose(1, 2), out=_part(spaces[1], shape))
+            tiles = _on_both_axes(_transforms().products, products, spaces[2], spaces[3])
             target = _tiles_of(out, images, rows, grid.columns, (_STEP, _STEP))[..., block]
             target.copy_(tiles.view(target.shape))
     if bias is not None:
@@ -191,20 +190,19 @@ def _backward(x: Tensor, weight: Tensor, grad: Tensor, needs_x: bool,
     of = _transforms()
     grad_map = grid.padded(grad, before=0, border=0)
     padded = grid.padded(x, before=1, border=_KERNEL - 1) if needs_weight else None
-    grad_padded = grid.new_map(x, inputs, border=_STEP, zero=True) if needs_x else None
+    grad_padded = x.new_zeros(grid.batch, *grid.size(_STEP), inputs) if needs_x else None
     kernels = transform_weight(weight) if needs_x and not grid.is_whole else None
     grad_kernels = x.new_empty(_PRODUCTS, outputs, inputs) if needs_weight and not grid.is_whole else None
     grad_weight = torch.empty_like(weight) if needs_weight else None
-    spaces = grid.workspaces(x, 4)
+    spaces = grid.workspaces(x, 5)
     for visit, (images, rows) in enumerate(grid.chunks()):
         tiles = (images.stop - images.start) * (rows.stop - rows.start) * grid.columns
-        values = _transformed_inputs(padded, images, rows, grid.columns, spaces[0], spaces[1]) if needs_weight else None
-        grad_values = _part(spaces[3], (_PRODUCTS, tiles, inputs))
+        values = _transformed_inputs(padded, images, rows, grid.columns, spaces) if needs_weight else None
+        grad_values = _part(spaces[4], (_PRODUCTS, tiles, inputs))
         for number, block in enumerate(grid.output_channels()):
             source = _tiles_of(grad_map, images, rows, grid.columns, (_STEP, _STEP))[..., block]
-            gathered = _part(spaces[2], source.shape).copy_(source).view(_STEP**2, -1)
-            grads = torch.mm(of.products.t(), gathered, out=_part(spaces[0], (_PRODUCTS, gathered.shape[1])))
-            grads = grads.view(_PRODUCTS, tiles, -1)
+            gathered = _part(spaces[1], source.shape).copy_(source)
+            grads = _on_both_axes(of.products.t(), gathered, spaces[2], spaces[3]).view(_PRODUCTS, tiles, -1)
             if needs_weight and grid.is_whole:
                 grad_weight[block] = _weight_of(torch.bmm(grads.transpose(1, 2), values))
             elif needs_weight:
@@ -213,8 +211,8 @@ def _backward(x: Tensor, weight: Tensor, grad: Tensor, needs_x: bool,
                 part = transform_weight(weight[block]) if kernels is None else kernels
                 grad_values.baddbmm_(grads, part, beta=float(number > 0))
         if needs_x:
-            _add_tiles(grad_padded, images, rows, grid.columns, torch.mm(
-                of.inputs.t(), grad_values.flatten(1), out=_part(spaces[0], (_PRODUCTS, tiles * inputs))))
+            _add_tiles(grad_padded, images, rows, grid.columns,
+                       _on_both_axes(of.inputs.t(), grad_values, spaces[1], spaces[2]))
     if grad_kernels is not None:
         grad_weight.copy_(_weight_of(grad_kernels))
     return grid.cropped(grad_padded, x, before=1) if needs_x else None, grad_weight
@@ -222,17 +220,17 @@ def _backward(x: Tensor, weight: Tensor, grad: Tensor, needs_x: bool,
 
 def _weight_of(grad_kernels: Tensor) -> Tensor:
     """The transpose of `transform_weight`: (36, O, C) -> (O, C, 3, 3)."""
-    taps = torch.mm(_transforms().weights.t(), grad_kernels.flatten(1))
+    count = grad_kernels[0].numel()
+    between, result = (grad_kernels.new_empty(size * count) for size in (_TILE * _KERNEL, _KERNEL**2))
+    taps = _on_both_axes(_transforms().weights.t(), grad_kernels, between, result)
     return taps.view(_KERNEL, _KERNEL, *grad_kernels.shape[1:]).permute(2, 3, 0, 1)
 
 
-def _transformed_inputs(padded: Tensor, images: slice, rows: slice, columns: int, space: Tensor,
-                        result: Tensor) -> Tensor:
-    """Overlapping tiles of 6x6 inputs, transformed: (36, tiles, C)."""
+def _transformed_inputs(padded: Tensor, images: slice, rows: slice, columns: int, spaces: Sequence[Tensor]) -> Tensor:
+    """Overlapping tiles of 6x6 inputs, transformed: (36, tiles, C), in the first workspace; uses two more."""
     source = _tiles_of(padded, images, rows, columns, (_TILE, _TILE))
-    gathered = _part(space, source.shape).copy_(source).view(_PRODUCTS, -1)
-    return torch.mm(_transforms().inputs, gathered, out=_part(result, gathered.shape)).view(
-        _PRODUCTS, -1, padded.shape[-1])
+    gathered = _part(spaces[1], source.shape).copy_(source)
+    return _on_both_axes(_transforms().inputs, gathered, spaces[2], spaces[0]).view(_PRODUCTS, -1, padded.shape[-1])
 
 
 def _tiles_of(maps: Tensor, images: slice, rows: slice, columns: int, size_hw: tuple[int, int]) -> Tensor:

@@ -41,14 +41,13 @@ def forms(monkeypatch):
 @pytest.mark.parametrize(('arguments', 'size', 'form'), [
     (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd_conv2d'),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 29, 30), 'winograd_conv2d'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 28, 28), None),  # too few tiles
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 28, 28), 'apply'),  # too few tiles
     (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'apply'),
     (dict(in_channels=32, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
-    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), None),
+    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
     (dict(in_channels=40, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'apply'),
     (dict(in_channels=40, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'apply'),
     (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 60, 51), 'linear'),
-    (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 30, 51), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, groups=64), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, padding_mode='reflect'), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding='same'), (1, 60, 60), None),

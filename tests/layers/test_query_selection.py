@@ -43,6 +43,49 @@ def test_equals_the_slow_form(make_memory):
     assert not selected.content.requires_grad and not selected.reference_unact.requires_grad
 
 
+def test_gradients_equal_the_slow_form(make_memory):
+    """Only the chosen tokens have any, and only they are computed."""
+    torch.manual_seed(0)
+    selection = TopKQuerySelection(num_queries=5, num_classes=3, embed_dims=16).double()
+    torch.nn.init.normal_(selection.bbox_head.layers[-1].weight)
+    memory, same = torch.randn(2, 2, 30, 16).double()
+    anchors, valid = anchor_boxes(make_memory(torch.zeros(1, 30, 4), SHAPES))
+    selected = selection(make_memory(memory.requires_grad_(), SHAPES), num_further=2)
+    seeds = torch.randn(2, 5, 7).double()
+    (selected.logits * seeds[..., :3]).sum().add((selected.boxes_cxcywh * seeds[..., 3:]).sum()).backward()
+    ours = [parameter.grad for parameter in selection.parameters()]
+    selection.zero_grad()
+
+    same = memory.detach().requires_grad_()
+    projected = selection.output_norm(selection.output_proj(same * valid))
+    logits, boxes = selection.class_head(projected), (selection.bbox_head(projected) + anchors).sigmoid()
+    for image in range(2):
+        best = selected.token_index[image, :5]
+        (logits[image, best] * seeds[image, :, :3]).sum().backward(retain_graph=True)
+        (boxes[image, best] * seeds[image, :, 3:]).sum().backward(retain_graph=True)
+    torch.testing.assert_close(memory.grad, same.grad)
+    for grad, parameter in zip(ours, selection.parameters(), strict=True):
+        torch.testing.assert_close(grad, parameter.grad)
+
+
+def test_all_tokens_are_supervised_on_request(make_memory):
+    selection = TopKQuerySelection(num_queries=5, num_classes=3, embed_dims=16, supervise='all')
+    memory = torch.randn(2, 30, 16, requires_grad=True)
+    selected = selection(make_memory(memory, SHAPES))
+    assert selected.logits.shape == (2, 30, 3) and selected.boxes_cxcywh.shape == (2, 30, 4)
+    selected.logits.sum().backward()
+    assert (memory.grad != 0).any(-1).all()
+
+
+def test_half_precision_gives_all_weights_gradients(make_memory):
+    """Ranking without gradients comes first and must not leave its cast weights behind."""
+    selection = TopKQuerySelection(num_queries=5, num_classes=3, embed_dims=16)
+    with torch.autocast('cpu', torch.bfloat16):
+        selected = selection(make_memory(torch.randn(2, 30, 16), SHAPES))
+        (selected.logits.sum() + selected.boxes_cxcywh.sum()).backward()
+    assert all(parameter.grad is not None for parameter in selection.parameters())
+
+
 def test_fewer_tokens_than_queries(make_memory):
     selection = TopKQuerySelection(num_queries=100, num_classes=3, embed_dims=16)
     selected = selection(make_memory(torch.randn(1, 30, 16), SHAPES))

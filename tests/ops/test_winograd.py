@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from detrove.ops import winograd
-from detrove.ops.layout import as_it_lies, channels_first, channels_last, is_channels_last
+from detrove.ops.layout import as_it_lies, channels_last, is_channels_last
 from detrove.ops.winograd import transform_weight, winograd_conv2d
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -62,8 +62,6 @@ def test_layouts():
     maps = random(2, 3, 4, 5)
     last = channels_last(maps)
     assert is_channels_last(last) and not is_channels_last(maps) and torch.equal(last, maps)
-    assert torch.equal(channels_first(last), maps) and channels_first(last).is_contiguous()
-    assert channels_first(maps) is maps
     assert is_channels_last(as_it_lies(maps, last)) and as_it_lies(last, maps).is_contiguous()
     assert not is_channels_last(random(1, 1, 4, 5, layout=torch.channels_last))
 
