@@ -68,6 +68,9 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
     rows, growing = [], []
     for quantity in QUANTITIES:
         trend = trend_of(quantity.of, parts)
+        if trend is None:
+            rows.append([quantity.name, *[''] * 5, 'not measured'])
+            continue
         rise = trend.last - (trend.first if quantity.resets else trend.middle)
         limit = bound_of_rise(quantity, trend, parts)
         grows = trend.slope > quantity.slope or rise > limit
@@ -119,11 +122,16 @@ def thirds(parts: Sequence[list[dict]]) -> tuple[list[dict], list[dict], list[di
     return samples[:third], samples[third:-third], samples[-third:]
 
 
-def trend_of(value: Callable[[dict], float | None], parts: Sequence[list[dict]]) -> Trend:
-    """The medians, and the median slope between two samples of one part (Theil and Sen), in 1000 steps."""
+def trend_of(value: Callable[[dict], float | None], parts: Sequence[list[dict]]) -> Trend | None:
+    """The medians, and the median slope between two samples of one part (Theil and Sen), in 1000 steps.
+
+    None where no part has a value, as parts from before something was watched.
+    """
     known = [[record for record in part if value(record) is not None] for part in parts]
-    known = [part for part in known if part]  # parts from before something was watched have none
-    levels = [median(value(record) for record in part) for part in thirds(known)] if known else [0.0] * 3
+    known = [part for part in known if part]
+    if not known:
+        return None
+    levels = [median(value(record) for record in part) for part in thirds(known)]
     slopes = []
     for part in known:
         points = [(record['iteration'], value(record)) for record in part]

@@ -10,6 +10,9 @@ from torch.autograd.function import once_differentiable
 from detrove.layers import QueryBranch
 from detrove.ops.export_form import is_exporting
 
+_EPS = 1e-5  # added to widths and heights
+_USUAL_SIZE = 0.1
+
 
 @MODELS.register_module()
 class PositionRelation(nn.Module):
@@ -17,15 +20,16 @@ class PositionRelation(nn.Module):
 
     Relation-DETR (Hou et al. 2024), section 4.1: four numbers describe a pair of boxes, each becomes a sine embedding,
     and a linear map with ReLU makes one bias for each head. The embedding, which would take queries^2 x channels, is
-    made for some rows at a time, in the backward pass again; what stays in memory is the bias itself. Pairs that cannot
-    see each other, such as those of two denoising groups, are left out.
+    not made: the half of it that compares sizes is a product of matrices, the half that compares centres is made for
+    some rows at a time, in the backward pass again. What stays in memory is the bias itself. Pairs that cannot see each
+    other, such as those of two denoising groups, are left out.
 
     Args:
         num_heads: heads of the self-attention, given by the decoder.
         num_feats: channels of the embedding of each of the four numbers, even.
         temperature, scale: of the sine embedding.
         without: names of query branches that get no bias; in the paper the one-to-many branch.
-        chunk_numel: numbers of the embedding that are made at one time; None for a good choice.
+        chunk_numel: numbers that are made at one time; None for a good choice.
     """
 
     def __init__(self, *, num_heads: int = 8, num_feats: int = 16, temperature: float = 10000.0, scale: float = 100.0,
@@ -76,75 +80,96 @@ class PositionRelation(nn.Module):
 
     def relate(self, source_cxcywh: Tensor, target_cxcywh: Tensor) -> Tensor:
         """source_cxcywh (P, N, 4), target_cxcywh (P, M, 4) -> (P, heads, N, M); no gradient goes to the boxes."""
-        octaves = torch.arange(self.num_feats // 2, device=source_cxcywh.device, dtype=source_cxcywh.dtype)
+        source, target = source_cxcywh.detach(), target_cxcywh.detach()
+        dtype = source.dtype
+        octaves = torch.arange(self.num_feats // 2, device=source.device, dtype=dtype)
         frequency = self.scale * self.temperature ** (-2 * octaves / self.num_feats)
-        # on the CPU what fits its caches, elsewhere fewer and larger operations
-        chunk_numel = self.chunk_numel or (2**21 if source_cxcywh.device.type == 'cpu' else 2**24)
-        rows_at_once = max(1, chunk_numel // (4 * self.num_feats * max(1, target_cxcywh.shape[1])))
-        if is_exporting():
-            return self._relate_at_once(source_cxcywh, target_cxcywh, frequency)
-        with torch.autocast(source_cxcywh.device.type, enabled=False):
-            return _ChunkedRelation.apply(source_cxcywh, target_cxcywh, frequency,
-                                          self.proj.weight.to(source_cxcywh.dtype),
-                                          self.proj.bias.to(source_cxcywh.dtype), rows_at_once)
-
-    def _relate_at_once(self, source: Tensor, target: Tensor, frequency: Tensor) -> Tensor:
-        """The same in plain operators, for files: source (P, N, 4), target (P, M, 4) -> (P, heads, N, M)."""
-        angle = (relative_geometry(source[:, :, None], target[:, None])[..., None] * frequency).flatten(3)
-        weight, bias = self.proj.weight.to(angle.dtype), self.proj.bias.to(angle.dtype)
-        pre = angle.sin() @ weight[:, 0::2].T + angle.cos() @ weight[:, 1::2].T + bias
-        return pre.relu().permute(0, 3, 1, 2)
+        with torch.autocast(source.device.type, enabled=False):
+            of_distances, of_sizes = self.proj.weight.to(dtype).unflatten(1, (4, -1, 2)).split(2, dim=1)
+            sizes = relate_sizes(source, target, frequency, of_sizes, self.proj.bias.to(dtype))
+            if is_exporting():
+                return (sizes + relate_distances(source, target, frequency, of_distances)).relu()
+            # on the CPU what fits its caches, elsewhere fewer and larger operations
+            chunk_numel = self.chunk_numel or (2**20 if source.device.type == 'cpu' else 2**24)
+            rows_at_once = max(1, chunk_numel // max(1, self.num_feats * len(target) * target.shape[1]))
+            return _AddDistances.apply(sizes, source, target, frequency, of_distances, rows_at_once)
 
 
-def relative_geometry(source_cxcywh: Tensor, target_cxcywh: Tensor, eps: float = 1e-5) -> Tensor:
-    """How a pair of boxes lies, in four numbers.
+def relate_distances(source: Tensor, target: Tensor, frequency: Tensor, weight: Tensor) -> Tensor:
+    """What the distances of centres add to the bias before its ReLU.
 
-    source_cxcywh and target_cxcywh (..., 4), which broadcast, -> (..., 4): log(|dx| / w + 1) and log(|dy| / h + 1) with
-    the source's w and h, then the logarithms of the ratios of widths and of heights; `eps` is added to every w and h.
+    Args:
+        source, target: (P, N, 4) and (P, M, 4), boxes cxcywh.
+        frequency: (F,).
+        weight: (heads, 2, F, 2): of x and y, of each frequency, of sine and cosine.
+
+    Returns:
+        (P, heads, N, M): the linear map of sines and cosines of log(|dx| / w + 1) and log(|dy| / h + 1), with the
+        source's w and h, times each frequency.
     """
-    source_size, target_size = source_cxcywh[..., 2:] + eps, target_cxcywh[..., 2:] + eps
-    distance = (source_cxcywh[..., :2] - target_cxcywh[..., :2]).abs()
-    return torch.cat([torch.log(distance / source_size + 1), torch.log(source_size / target_size)], dim=-1)
+    sines = _sines_of_distances(source, target, frequency)
+    related = sum(weight[..., kind].flatten(1) @ sine for kind, sine in enumerate(sines))
+    return related.unflatten(1, (len(source), source.shape[1], target.shape[1])).transpose(0, 1)
 
 
-class _ChunkedRelation(torch.autograd.Function):
-    """relu(sine embedding of the pairs @ weight + bias) that never holds the embedding of more than some rows.
+def _sines_of_distances(source: Tensor, target: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
+    """Sines and cosines, each (2 * F, P * N * M)."""
+    centre, size = source.movedim(-1, 0).contiguous()[..., None].split(2)
+    distance = (centre - target.movedim(-1, 0).contiguous()[:2, :, None]).abs()
+    number = torch.log(distance / (size + _EPS) + 1)
+    angle = (number.flatten(1)[:, None] * frequency[:, None]).flatten(0, 1)
+    return angle.sin(), angle.cos()
 
-    In a row of the weight sines and cosines take turns, as in the embedding of the paper.
+
+def relate_sizes(source: Tensor, target: Tensor, frequency: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same for the logarithms of the ratios of widths and of heights, with the bias of the linear map.
+
+    The logarithm of a ratio is a difference, and the sine of a difference a sum of products: all pairs are one product
+    of matrices, (N x heads, 4 * F) with (4 * F, M).
     """
+    sines = [(_log_sizes(boxes)[..., None] * frequency).flatten(2) for boxes in (source, target)]
+    (sine, cosine), (target_sine, target_cosine) = ((angle.sin(), angle.cos()) for angle in sines)
+    of_sine, of_cosine = weight.flatten(1, 2)[:, None].unbind(-1)  # (heads, 1, 2 * F)
+    sine, cosine = sine[:, None], cosine[:, None]
+    left = torch.cat([of_sine * sine + of_cosine * cosine, of_cosine * sine - of_sine * cosine], dim=-1)
+    right = torch.cat([target_cosine, target_sine], dim=-1)
+    rows = left.shape[1:3]
+    constant = bias[:, None].expand(rows).reshape(1, -1, 1)
+    return torch.baddbmm(constant, left.flatten(1, 2), right.transpose(1, 2)).unflatten(1, rows)
+
+
+def _log_sizes(boxes_cxcywh: Tensor) -> Tensor:
+    """(..., 2), beside that of a usual box, so that sines of high frequencies keep their precision."""
+    return torch.log((boxes_cxcywh[..., 2:] + _EPS) / _USUAL_SIZE)
+
+
+class _AddDistances(torch.autograd.Function):
+    """relu(sizes + `relate_distances`), in the memory of `sizes`, without the sines of more than some rows at a time."""
 
     @staticmethod
-    def forward(ctx, source, target, frequency, weight, bias, rows_at_once):
-        pairs, num_rows, _ = source.shape
-        out = source.new_empty(pairs, len(weight), num_rows, target.shape[1])
-        for pair, row in _chunks(pairs, num_rows, rows_at_once, source.device):
-            angle = _angles(source[pair, row], target[pair], frequency)
-            pre = angle.sin() @ weight[:, 0::2].T + angle.cos() @ weight[:, 1::2].T + bias
-            out[pair, :, row] = pre.relu_().transpose(1, 2)
-        ctx.save_for_backward(source, target, frequency, weight, out)
+    def forward(ctx, sizes, source, target, frequency, weight, rows_at_once):
+        for rows in _chunks(source.shape[1], rows_at_once):
+            sizes[:, :, rows] += relate_distances(source[:, rows], target, frequency, weight)
+        out = sizes.relu_()
+        ctx.mark_dirty(sizes)
+        ctx.save_for_backward(source, target, frequency, out)
         ctx.rows_at_once = rows_at_once
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        source, target, frequency, weight, out = ctx.saved_tensors
-        grad_weight, grad_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
-        for pair, row in _chunks(*source.shape[:2], ctx.rows_at_once, source.device):
-            grad_pre = grad[pair, :, row] * (out[pair, :, row] > 0)  # (rows, heads, columns)
-            angle = _angles(source[pair, row], target[pair], frequency)
-            grad_weight[:, 0::2] += (grad_pre @ angle.sin()).sum(0)
-            grad_weight[:, 1::2] += (grad_pre @ angle.cos()).sum(0)
-            grad_bias += grad_pre.sum((0, 2))
-        return None, None, None, grad_weight, grad_bias, None
+        source, target, frequency, out = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)  # of ReLU
+        heads = grad.shape[1]
+        grad_weight = grad.new_zeros(heads, 2, len(frequency), 2)
+        for rows in _chunks(source.shape[1], ctx.rows_at_once):
+            grad_rows = grad[:, :, rows].transpose(0, 1).reshape(heads, -1)
+            for kind, sine in enumerate(_sines_of_distances(source[:, rows], target, frequency)):
+                grad_weight[..., kind] += (grad_rows @ sine.t()).view_as(grad_weight[..., kind])
+        return grad, None, None, None, grad_weight, None
 
 
-def _chunks(pairs: int, num_rows: int, rows_at_once: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Index of the pair and of the row, both (rows_at_once,) or the rest, of all rows of all pairs."""
-    for rows in torch.arange(pairs * num_rows, device=device).split(rows_at_once):
-        yield torch.div(rows, max(1, num_rows), rounding_mode='floor'), rows % max(1, num_rows)
-
-
-def _angles(source: Tensor, target: Tensor, frequency: Tensor) -> Tensor:
-    """source (R, 4), target (R, M, 4) -> (R, M, 4 * len(frequency))."""
-    return (relative_geometry(source[:, None], target)[..., None] * frequency).flatten(2)
+def _chunks(num_rows: int, rows_at_once: int) -> Iterator[slice]:
+    for start in range(0, num_rows, rows_at_once):
+        yield slice(start, start + rows_at_once)

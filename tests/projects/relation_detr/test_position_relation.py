@@ -135,7 +135,10 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize('num_queries', [64, 256])
 def test_memory_grows_with_the_bias_alone(num_queries):
-    """Nothing larger than the bias or a chunk is ever made, forward or backward; only the bias and boxes are kept."""
+    """Nothing larger than the bias or a chunk is ever made, forward or backward; beside it, what is kept is linear in queries.
+
+    Namely boxes, and the sines of their sizes.
+    """
     module = PositionRelation(num_heads=8, chunk_numel=2**16)
     boxes, bias_numel = random_boxes(1, num_queries).float(), 8 * num_queries**2
     saved = []
@@ -144,7 +147,7 @@ def test_memory_grows_with_the_bias_alone(num_queries):
         bias = module.relate(boxes, boxes)
         bias.sum().backward()
     assert largest.numel <= max(bias_numel, 2**16) < 64 * num_queries**2
-    assert sum(saved) <= bias_numel + 8 * num_queries + 1000
+    assert sum(saved) <= bias_numel + 112 * num_queries + 1000
 
 
 def test_autocast_keeps_full_precision():
