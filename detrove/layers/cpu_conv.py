@@ -48,7 +48,7 @@ class CPUConv2d(nn.Conv2d):
                 return winograd_conv2d(x, weight, bias, transformed=transformed)
         if trains and self.groups == 1:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
-                return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+                return _PointwiseConv2d.apply(x, weight, bias)
             if weight.requires_grad:
                 return _ChannelsLastConv2d.apply(x, weight, bias, self.stride, self.padding, self.dilation)
         return super()._conv_forward(x, weight, bias)
@@ -83,6 +83,35 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
         x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
         and is_channels_last(x) and not torch.is_autocast_enabled('cpu') and not is_in_torch_dispatch_mode()
     )
+
+
+class _PointwiseConv2d(torch.autograd.Function):
+    """1x1 kernels. Maps of channels come and go as rows of pixels, without views that autograd would have to follow."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _map_of_pixels(F.linear(_pixels_of(x), weight.flatten(1), bias), x).detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        pixels = _pixels_of(grad)
+        return (_map_of_pixels(pixels @ weight.flatten(1), x) if needs_x else None,
+                (pixels.t() @ _pixels_of(x)).view_as(weight) if needs_weight else None,
+                pixels.sum(0) if needs_bias else None)
+
+
+def _pixels_of(maps: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B * H * W, C)."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def _map_of_pixels(pixels: Tensor, like: Tensor) -> Tensor:
+    """The other way, with the size of `like`."""
+    return pixels.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 class _ChannelsLastConv2d(torch.autograd.Function):

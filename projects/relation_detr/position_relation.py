@@ -144,7 +144,7 @@ def _log_sizes(boxes_cxcywh: Tensor) -> Tensor:
 
 
 class _AddDistances(torch.autograd.Function):
-    """relu(sizes + `relate_distances`), in the memory of `sizes`, without the sines of more than some rows at a time."""
+    """relu(sizes + `relate_distances`), in the memory of `sizes`, with the sines of some rows at a time."""
 
     @staticmethod
     def forward(ctx, sizes, source, target, frequency, weight, rows_at_once):

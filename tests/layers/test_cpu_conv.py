@@ -30,24 +30,25 @@ def convolution(*args, **kwargs):
 def forms(monkeypatch):
     """Names of the faster forms that have been taken."""
     taken = []
-    holders = {'winograd_conv2d': cpu_conv, 'linear': cpu_conv.F, 'apply': cpu_conv._ChannelsLastConv2d}
-    for name, holder in holders.items():
+    holders = dict(winograd=(cpu_conv, 'winograd_conv2d'), pointwise=(cpu_conv._PointwiseConv2d, 'apply'),
+                   windows=(cpu_conv._ChannelsLastConv2d, 'apply'))
+    for form, (holder, name) in holders.items():
         original = getattr(holder, name)
-        monkeypatch.setattr(holder, name, lambda *args, _of=original, _name=name, **kwargs: (
-            taken.append(_name), _of(*args, **kwargs))[1])
+        monkeypatch.setattr(holder, name, lambda *args, _of=original, _form=form, **kwargs: (
+            taken.append(_form), _of(*args, **kwargs))[1])
     return taken
 
 
 @pytest.mark.parametrize(('arguments', 'size', 'form'), [
-    (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd_conv2d'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 29, 30), 'winograd_conv2d'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 28, 28), 'apply'),  # too few tiles
-    (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'apply'),
-    (dict(in_channels=32, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
-    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'apply'),
-    (dict(in_channels=40, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'apply'),
-    (dict(in_channels=40, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'apply'),
-    (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 60, 51), 'linear'),
+    (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd'),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 29, 30), 'winograd'),
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 28, 28), 'windows'),  # too few tiles
+    (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'windows'),
+    (dict(in_channels=32, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'windows'),
+    (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'windows'),
+    (dict(in_channels=40, out_channels=4, kernel_size=3, padding=2, dilation=2), (1, 60, 51), 'windows'),
+    (dict(in_channels=40, out_channels=4, kernel_size=1, stride=2), (2, 61, 60), 'windows'),
+    (dict(in_channels=40, out_channels=12, kernel_size=1), (2, 60, 51), 'pointwise'),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, groups=64), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, padding_mode='reflect'), (1, 60, 60), None),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding='same'), (1, 60, 60), None),
@@ -101,7 +102,7 @@ def test_compiled_and_exported_programs_hold_a_convolution(forms):
     explained = torch._dynamo.explain(module)(x)
     assert explained.graph_break_count == 0 and forms == []
     module(x)
-    assert forms == ['winograd_conv2d']
+    assert forms == ['winograd']
 
 
 def test_operations_are_those_of_a_convolution(forms):
@@ -118,7 +119,7 @@ def test_weights_transformed_for_inference(forms):
         expected = module(x)
         module.prepare_for_inference()
         torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
-        assert forms == ['winograd_conv2d'] and list(module.state_dict()) == ['weight', 'bias']
+        assert forms == ['winograd'] and list(module.state_dict()) == ['weight', 'bias']
         for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
             assert torch.equal(copied(x), module(x))
         other = {name: 2 * value for name, value in module.state_dict().items()}
@@ -175,7 +176,7 @@ def test_fused_blocks(forms):
     with torch.no_grad():
         expected = model(x)
         torch.testing.assert_close(fuse_for_inference(model)(x), expected, rtol=1e-4, atol=1e-5)
-    assert forms == ['winograd_conv2d']
+    assert forms == ['winograd']
 
 
 def test_frozen_norm():

@@ -135,10 +135,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize('num_queries', [64, 256])
 def test_memory_grows_with_the_bias_alone(num_queries):
-    """Nothing larger than the bias or a chunk is ever made, forward or backward; beside it, what is kept is linear in queries.
-
-    Namely boxes, and the sines of their sizes.
-    """
+    """Nothing larger than the bias or a chunk is ever made, forward or backward; only bias, boxes, their sines stay."""
     module = PositionRelation(num_heads=8, chunk_numel=2**16)
     boxes, bias_numel = random_boxes(1, num_queries).float(), 8 * num_queries**2
     saved = []
