@@ -18,8 +18,9 @@ from .report import as_table
 #: (side of the map, heads, dilation): stage 1 of NAT and DiNAT on 640 x 640 images, stage 3 of NAT
 NEIGHBORHOODS = ((160, 2, 1), (160, 2, 8), (40, 8, 1))
 KERNEL_SIZE, HEAD_DIM = 7, 32
-#: (channels, side of the map): 3x3 convolutions of RT-DETR on one image of 640 x 640
-CONVOLUTIONS = ((64, 160), (128, 80), (256, 80), (256, 40), (512, 20))
+#: (channels of input and output, side of the map, stride): 3x3 convolutions of RT-DETR on one image of 640 x 640
+CONVOLUTIONS = ((64, 64, 160, 1), (128, 128, 80, 1), (256, 256, 80, 1), (256, 256, 40, 1), (512, 512, 20, 1),
+                (32, 64, 320, 1), (64, 128, 160, 2), (256, 256, 80, 2))
 
 
 class OperatorContestant:
@@ -64,20 +65,20 @@ def neighborhood_contestants(side: int, heads: int, dilation: int, device: str) 
     ]
 
 
-def convolution_contestants(channels: int, side: int) -> list[OperatorContestant]:
+def convolution_contestants(inputs: int, outputs: int, side: int, stride: int) -> list[OperatorContestant]:
     """PyTorch's 3x3 convolution in either layout, and the form of a fused, or training, model."""
     torch.manual_seed(0)
-    convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-    images = torch.randn(1, channels, side, side)
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    images = torch.randn(1, inputs, side, side)
     contestants = []
     for name, layout in (('first', torch.contiguous_format), ('last', torch.channels_last)):
         module = copy.deepcopy(convolution).to(memory_format=layout)
-        inputs = [images.to(memory_format=layout).requires_grad_(), module.weight]
-        contestants.append(OperatorContestant(f'torch, channels {name}', _without_weight(module), inputs))
+        tensors = [images.to(memory_format=layout).requires_grad_(), module.weight]
+        contestants.append(OperatorContestant(f'torch, channels {name}', _without_weight(module), tensors))
     ours = use_channels_last(convolution, on_cpu=True)
     ours.prepare_for_inference()
-    inputs = [images.to(memory_format=torch.channels_last).requires_grad_(), ours.weight]
-    return [*contestants, OperatorContestant('CPUConv2d', _without_weight(ours), inputs)]
+    tensors = [images.to(memory_format=torch.channels_last).requires_grad_(), ours.weight]
+    return [*contestants, OperatorContestant('CPUConv2d', _without_weight(ours), tensors)]
 
 
 def _without_weight(module: nn.Module) -> Callable[..., torch.Tensor]:
@@ -96,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cases = [('neighborhood attention, {0} x {0}, {1} heads, dilation {2}'.format(*case),
               partial(neighborhood_contestants, *case, args.device)) for case in NEIGHBORHOODS]
     if is_cpu:
-        cases += [('3x3 convolution, {0} channels, {1} x {1}'.format(*case), partial(convolution_contestants, *case))
-                  for case in CONVOLUTIONS]
+        cases += [('3x3 convolution, {0} to {1} channels, {2} x {2}, stride {3}'.format(*case),
+                   partial(convolution_contestants, *case)) for case in CONVOLUTIONS]
     for title, contestants in cases:
         if args.only and args.only not in title:
             continue

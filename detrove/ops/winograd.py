@@ -127,7 +127,6 @@ class _Grid:
             self.images_at_once, self.rows_at_once = 1, max(1, limit // self.columns)
         else:
             self.images_at_once, self.rows_at_once = min(self.batch, limit // per_image), self.rows
-        self.is_whole = self.images_at_once == self.batch and self.rows_at_once == self.rows
 
     def chunks(self) -> Iterator[tuple[slice, slice]]:
         """Images and rows of tiles."""
@@ -135,12 +134,6 @@ class _Grid:
             for row in range(0, self.rows, self.rows_at_once):
                 yield (slice(image, min(image + self.images_at_once, self.batch)),
                        slice(row, min(row + self.rows_at_once, self.rows)))
-
-    def output_channels(self) -> list[slice]:
-        """Blocks of output channels: several where each is visited once, so that transformed weights stay in caches."""
-        inputs, outputs = self.channels
-        block = max(32, _CHUNK // (_PRODUCTS * inputs)) if self.is_whole else outputs
-        return [slice(start, min(start + block, outputs)) for start in range(0, outputs, block)]
 
     def workspaces(self, like: Tensor, count: int) -> list[Tensor]:
         """Memory for a transformed chunk each, used again for every chunk: fresh memory takes longer than the sums."""
@@ -164,20 +157,16 @@ class _Grid:
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, transformed: Tensor | None = None) -> Tensor:
     outputs, inputs = weight.shape[:2]
     grid = _Grid((x.shape[0], *x.shape[2:]), (inputs, outputs))
-    if transformed is None and not grid.is_whole:
-        transformed = transform_weight(weight)
+    kernels = transform_weight(weight) if transformed is None else transformed
     padded = grid.padded(x, before=1, border=_KERNEL - 1)
     out = x.new_empty(grid.batch, *grid.size(), outputs)
     spaces = grid.workspaces(x, 4)
     for images, rows in grid.chunks():
         values = _transformed_inputs(padded, images, rows, grid.columns, spaces)
-        for block in grid.output_channels():
-            kernels = transform_weight(weight[block]) if transformed is None else transformed[:, block]
-            shape = _PRODUCTS, values.shape[1], kernels.shape[1]
-            products = torch.bmm(values, kernels.transpose(1, 2), out=_part(spaces[1], shape))
-            tiles = _on_both_axes(_transforms().products, products, spaces[2], spaces[3])
-            target = _tiles_of(out, images, rows, grid.columns, (_STEP, _STEP))[..., block]
-            target.copy_(tiles.view(target.shape))
+        products = torch.bmm(values, kernels.transpose(1, 2), out=_part(spaces[1], (*values.shape[:2], outputs)))
+        tiles = _on_both_axes(_transforms().products, products, spaces[2], spaces[3])
+        target = _tiles_of(out, images, rows, grid.columns, (_STEP, _STEP))
+        target.copy_(tiles.view(target.shape))
     if bias is not None:
         out += bias
     return grid.cropped(out, x)
@@ -191,31 +180,22 @@ def _backward(x: Tensor, weight: Tensor, grad: Tensor, needs_x: bool,
     grad_map = grid.padded(grad, before=0, border=0)
     padded = grid.padded(x, before=1, border=_KERNEL - 1) if needs_weight else None
     grad_padded = x.new_zeros(grid.batch, *grid.size(_STEP), inputs) if needs_x else None
-    kernels = transform_weight(weight) if needs_x and not grid.is_whole else None
-    grad_kernels = x.new_empty(_PRODUCTS, outputs, inputs) if needs_weight and not grid.is_whole else None
-    grad_weight = torch.empty_like(weight) if needs_weight else None
-    spaces = grid.workspaces(x, 5)
-    for visit, (images, rows) in enumerate(grid.chunks()):
-        tiles = (images.stop - images.start) * (rows.stop - rows.start) * grid.columns
-        values = _transformed_inputs(padded, images, rows, grid.columns, spaces) if needs_weight else None
-        grad_values = _part(spaces[4], (_PRODUCTS, tiles, inputs))
-        for number, block in enumerate(grid.output_channels()):
-            source = _tiles_of(grad_map, images, rows, grid.columns, (_STEP, _STEP))[..., block]
-            gathered = _part(spaces[1], source.shape).copy_(source)
-            grads = _on_both_axes(of.products.t(), gathered, spaces[2], spaces[3]).view(_PRODUCTS, tiles, -1)
-            if needs_weight and grid.is_whole:
-                grad_weight[block] = _weight_of(torch.bmm(grads.transpose(1, 2), values))
-            elif needs_weight:
-                grad_kernels.baddbmm_(grads.transpose(1, 2), values, beta=float(visit > 0))
-            if needs_x:
-                part = transform_weight(weight[block]) if kernels is None else kernels
-                grad_values.baddbmm_(grads, part, beta=float(number > 0))
+    kernels = transform_weight(weight) if needs_x else None
+    grad_kernels = x.new_zeros(_PRODUCTS, outputs, inputs) if needs_weight else None
+    spaces = grid.workspaces(x, 4)
+    for images, rows in grid.chunks():
+        source = _tiles_of(grad_map, images, rows, grid.columns, (_STEP, _STEP))
+        gathered = _part(spaces[1], source.shape).copy_(source)
+        grads = _on_both_axes(of.products.t(), gathered, spaces[2], spaces[3]).view(_PRODUCTS, -1, outputs)
+        if needs_weight:
+            values = _transformed_inputs(padded, images, rows, grid.columns, spaces)
+            grad_kernels.baddbmm_(grads.transpose(1, 2), values)
         if needs_x:
+            grad_values = torch.bmm(grads, kernels, out=_part(spaces[0], (*grads.shape[:2], inputs)))
             _add_tiles(grad_padded, images, rows, grid.columns,
                        _on_both_axes(of.inputs.t(), grad_values, spaces[1], spaces[2]))
-    if grad_kernels is not None:
-        grad_weight.copy_(_weight_of(grad_kernels))
-    return grid.cropped(grad_padded, x, before=1) if needs_x else None, grad_weight
+    grad_x = grid.cropped(grad_padded, x, before=1) if needs_x else None
+    return grad_x, as_it_lies(_weight_of(grad_kernels), weight) if needs_weight else None
 
 
 def _weight_of(grad_kernels: Tensor) -> Tensor:

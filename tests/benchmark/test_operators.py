@@ -8,11 +8,11 @@ from detrove.benchmark.measure import measure
 
 def test_prints_a_table_for_every_case(monkeypatch, capsys):
     monkeypatch.setattr(operators, 'NEIGHBORHOODS', ((14, 1, 2),))
-    monkeypatch.setattr(operators, 'CONVOLUTIONS', ((64, 24),))
+    monkeypatch.setattr(operators, 'CONVOLUTIONS', ((64, 64, 24, 1),))
     operators.main(['--rounds', '1'])
     lines = [line for line in capsys.readouterr().out.splitlines() if line]
     title, head, _, reference, fast = lines[:5]
-    assert lines[5] == '3x3 convolution, 64 channels, 24 x 24'
+    assert lines[5] == '3x3 convolution, 64 to 64 channels, 24 x 24, stride 1'
     assert [line.split()[1] for line in lines[8:]] == ['torch,', 'torch,', 'CPUConv2d']
     assert title == 'neighborhood attention, 14 x 14, 1 heads, dilation 2'
     assert head.endswith('| saved for backward (MiB) | ratio | peak memory (MiB) | ratio |')
@@ -21,8 +21,8 @@ def test_prints_a_table_for_every_case(monkeypatch, capsys):
 
 
 def test_prints_the_cases_that_are_asked_for(monkeypatch, capsys):
-    monkeypatch.setattr(operators, 'CONVOLUTIONS', ((8, 6), (9, 6)))
-    operators.main(['--rounds', '1', '--only', '9 channels'])
+    monkeypatch.setattr(operators, 'CONVOLUTIONS', ((8, 9, 6, 1), (9, 8, 6, 2)))
+    operators.main(['--rounds', '1', '--only', '9 to 8 channels'])
     assert capsys.readouterr().out.count('convolution') == 1
 
 
