@@ -127,8 +127,8 @@ def relate_sizes(source: Tensor, target: Tensor, frequency: Tensor, weight: Tens
     The logarithm of a ratio is a difference, and the sine of a difference a sum of products: all pairs are one product
     of matrices, (N x heads, 4 * F) with (4 * F, M).
     """
-    sines = [(_log_sizes(boxes)[..., None] * frequency).flatten(2) for boxes in (source, target)]
-    (sine, cosine), (target_sine, target_cosine) = ((angle.sin(), angle.cos()) for angle in sines)
+    angles = [(_log_sizes(boxes)[..., None] * frequency).flatten(2) for boxes in (source, target)]
+    (sine, cosine), (target_sine, target_cosine) = ((angle.sin(), angle.cos()) for angle in angles)
     of_sine, of_cosine = weight.flatten(1, 2)[:, None].unbind(-1)  # (heads, 1, 2 * F)
     sine, cosine = sine[:, None], cosine[:, None]
     left = torch.cat([of_sine * sine + of_cosine * cosine, of_cosine * sine - of_sine * cosine], dim=-1)
