@@ -30,13 +30,9 @@ class FrozenNorm(FrozenBatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)."""
-        scale, shift = (constant.view(1, -1, 1, 1) for constant in self.scale_and_shift())
-        return torch.addcmul(shift, x, scale)
-
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What maps are multiplied with, and what is added then, (C,) each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
+        shift = self.bias - self.running_mean * scale
+        return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1))
 
 
 class ConvNormAct(nn.Module):
@@ -59,9 +55,6 @@ class ConvNormAct(nn.Module):
         """x (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
         if can_recompute(self.act, self.norm):
             return norm_silu((self.norm, self.conv(x)))
-        if isinstance(self.norm, FrozenNorm):  # in the kernel, which is smaller than the maps
-            scale, shift = self.norm.scale_and_shift()
-            return self.act(self.conv._conv_forward(x, self.conv.weight * scale.view(-1, 1, 1, 1), shift))
         return self.act(self.norm(self.conv(x)))
 
     def folded_conv(self) -> tuple[Tensor, Tensor]:

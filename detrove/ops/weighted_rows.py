@@ -8,7 +8,7 @@ own autograd formula.
 import torch
 import torch.nn.functional as F
 
-CPU_BUFFER_ELEMENTS = 2**18  # gathered per step of grad_weights: 1 MiB in fp32, which stays in the cache
+CPU_BUFFER_ELEMENTS = 2**19  # gathered per step of grad_weights: 2 MiB in fp32, which stays in the caches
 
 
 def sum_rows(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -34,7 +34,8 @@ def grad_weights(grad: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) ->
     for part in range(0, num_bags, step):
         index = rows[part : part + step].reshape(-1)
         samples = torch.index_select(table, 0, index, out=buffer[: index.numel()]).view(-1, per_bag, dim)
-        torch.sum(samples.mul_(grad[part : part + step, None]), -1, out=out[part : part + step])
+        # of the forms of this product the fastest: one row for each bag
+        torch.bmm(grad[part : part + step, None], samples.mT, out=out[part : part + step, None])
     return out
 
 
@@ -52,7 +53,7 @@ def grad_table(grad: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor, nu
         order // rows.shape[1],
         grad.contiguous(),
         F.pad(ends, (1, 0)),
-        per_sample_weights=weights.reshape(-1)[order],
+        per_sample_weights=weights.reshape(-1).index_select(0, order),  # indexing takes three times as long
         mode='sum',
         include_last_offset=True,
     )
