@@ -13,17 +13,18 @@ from detrove.ops.layout import as_it_lies, is_channels_last
 from detrove.ops.weight_gradient import weight_gradient
 from detrove.ops.winograd import count_tiles, transform_weight, winograd_conv2d
 
-# Where it begins to pay on an EPYC (AVX2), see docs/performance.md.
+# Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
 _WINOGRAD_CHANNELS = 64
 _WINOGRAD_TILES = 64  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
+_MULTIPLICATIONS = 2**27  # of a forward pass, from which on gradients of weights are `weight_gradient`'s
 
 
 class CPUConv2d(nn.Conv2d):
     """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps and in eager mode; else as it was.
 
     3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`). In
-    training, 1x1 kernels are products of matrices, and so are the gradients of other kernels
-    (`detrove.ops.weight_gradient`). Results differ in rounding alone.
+    training, 1x1 kernels are products of matrices, and so are the gradients of other kernels where there is much to
+    compute (`detrove.ops.weight_gradient`). Results differ in rounding alone.
     """
 
     _transformed: Tensor | None = None
@@ -49,9 +50,14 @@ class CPUConv2d(nn.Conv2d):
         if trains and self.groups == 1:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
                 return _PointwiseConv2d.apply(x, weight, bias)
-            if weight.requires_grad:
+            if weight.requires_grad and self._count_multiplications(x) >= _MULTIPLICATIONS:
                 return _ChannelsLastConv2d.apply(x, weight, bias, self.stride, self.padding, self.dilation)
         return super()._conv_forward(x, weight, bias)
+
+    def _count_multiplications(self, x: Tensor) -> int:
+        """Of the forward pass, up to the rim of the maps."""
+        pixels = x.shape[0] * x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1])
+        return pixels * self.weight.numel()
 
     def _apply(self, fn, recurse: bool = True) -> CPUConv2d:
         self._transformed = None

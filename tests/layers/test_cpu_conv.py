@@ -28,8 +28,9 @@ def convolution(*args, **kwargs):
 
 @pytest.fixture
 def forms(monkeypatch):
-    """Names of the faster forms that have been taken."""
+    """Names of the faster forms that have been taken, that of gradients of weights also for little work."""
     taken = []
+    monkeypatch.setattr(cpu_conv, '_MULTIPLICATIONS', 0)
     holders = dict(winograd=(cpu_conv, 'winograd_conv2d'), pointwise=(cpu_conv._PointwiseConv2d, 'apply'),
                    windows=(cpu_conv._ChannelsLastConv2d, 'apply'))
     for form, (holder, name) in holders.items():
@@ -69,6 +70,13 @@ def test_equals_conv2d(forms, arguments, size, form):
     if module.bias is not None:
         torch.testing.assert_close(module.bias.grad.double(), plain.bias.grad, rtol=1e-4, atol=1e-3)
     assert all(of.is_contiguous(memory_format=LAST) for of in (out, x.grad, module.weight.grad))
+
+
+@pytest.mark.parametrize(('side', 'form'), [(240, []), (241, ['windows'])])
+def test_little_work_stays_with_torch(forms, monkeypatch, side, form):
+    monkeypatch.setattr(cpu_conv, '_MULTIPLICATIONS', 120**2 * 4 * 6 * 9 + 1)
+    convolution(4, 6, 3, stride=2, padding=1)(images(1, 4, side, side))
+    assert forms == form
 
 
 @pytest.mark.filterwarnings('ignore:.*torch.jit.trace')
