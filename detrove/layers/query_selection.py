@@ -31,7 +31,7 @@ class EncodedTokens:
 
     def __init__(self, memory_tokens: Tensor, valid: Tensor, anchors_unact: Tensor,
                  project: Callable[[Tensor], Tensor]):
-        batch = len(memory_tokens)
+        batch = memory_tokens.shape[0]  # not len(), which would fix it in exported files
         self._memory_tokens = memory_tokens
         self._valid = valid.to(memory_tokens.dtype).expand(batch, -1, -1)
         self._project = project
@@ -236,7 +236,7 @@ class TopKQuerySelection(nn.Module):
         if self.content_from == 'memory':
             content = chosen.detach()
         elif self.content_from == 'learned':
-            content = self.content.weight[:chosen.shape[1]].expand(len(chosen), -1, -1)
+            content = self.content.weight[:chosen.shape[1]].expand(chosen.shape[0], -1, -1)
         else:
             content = both[..., self.embed_dims:]
         return content, position

@@ -109,7 +109,7 @@ def relate_distances(source: Tensor, target: Tensor, frequency: Tensor, weight: 
     """
     sines = _sines_of_distances(source, target, frequency)
     related = sum(weight[..., kind].flatten(1) @ sine for kind, sine in enumerate(sines))
-    return related.unflatten(1, (len(source), source.shape[1], target.shape[1])).transpose(0, 1)
+    return related.unflatten(1, (*source.shape[:2], target.shape[1])).transpose(0, 1)
 
 
 def _sines_of_distances(source: Tensor, target: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
