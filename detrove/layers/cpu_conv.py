@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from detrove.ops.export_form import is_exporting
-from detrove.ops.layout import as_it_lies, is_channels_last
+from detrove.ops.layout import as_it_lies, is_channels_last, map_of_pixels, pixels_of
 from detrove.ops.weight_gradient import weight_gradient
 from detrove.ops.winograd import count_tiles, transform_weight, winograd_conv2d
 
@@ -97,27 +97,17 @@ class _PointwiseConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _map_of_pixels(F.linear(_pixels_of(x), weight.flatten(1), bias), x).detach()
+        return map_of_pixels(F.linear(pixels_of(x), weight.flatten(1), bias), x).detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        pixels = _pixels_of(grad)
-        return (_map_of_pixels(pixels @ weight.flatten(1), x) if needs_x else None,
-                (pixels.t() @ _pixels_of(x)).view_as(weight) if needs_weight else None,
+        pixels = pixels_of(grad)
+        return (map_of_pixels(pixels @ weight.flatten(1), x) if needs_x else None,
+                (pixels.t() @ pixels_of(x)).view_as(weight) if needs_weight else None,
                 pixels.sum(0) if needs_bias else None)
-
-
-def _pixels_of(maps: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B * H * W, C)."""
-    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-
-
-def _map_of_pixels(pixels: Tensor, like: Tensor) -> Tensor:
-    """The other way, with the size of `like`."""
-    return pixels.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 class _ChannelsLastConv2d(torch.autograd.Function):

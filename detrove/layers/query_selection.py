@@ -20,7 +20,7 @@ from .sine import sine_of_boxes
 
 
 class EncodedTokens:
-    """The encoder's tokens as the heads of selections take them, made when one asks for them.
+    """The encoder's tokens as the heads of selections take them, made once when one asks for them.
 
     Args:
         memory_tokens: (B, S, C).
@@ -35,18 +35,21 @@ class EncodedTokens:
         self._memory_tokens = memory_tokens
         self._valid = valid.to(memory_tokens.dtype).expand(batch, -1, -1)
         self._project = project
+        self._all: Tensor | None = None
         self._constants: Tensor | None = None
         self.anchors_unact = anchors_unact.expand(batch, -1, -1)
 
     def all(self) -> Tensor:
         """(B, S, C)."""
-        return self._project(self._memory_tokens * self._valid)
+        if self._all is None:
+            self._all = self._project(self._memory_tokens * self._valid)
+        return self._all
 
     def constants(self) -> Tensor:
-        """`all` without gradients; made once for all selections."""
+        """The same without gradients."""
         if self._constants is None:
             with torch.no_grad(), _uncached_autocast(self._memory_tokens.device):
-                self._constants = self.all()
+                self._constants = self._project(self._memory_tokens * self._valid)
         return self._constants
 
     def rows(self, index: Tensor) -> Tensor:

@@ -22,9 +22,17 @@ def channels_last(maps: Tensor) -> Tensor:
     A batch of one may have any stride, as tokens made into maps do. torch then takes channels last for channels first:
     convolutions give such maps, and batch norm (2.15, on the CPU) even misreads values.
     """
-    batch, channels, height, width = maps.shape
-    pixels = maps.permute(0, 2, 3, 1).reshape(batch * height * width, channels).contiguous()
-    return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return map_of_pixels(pixels_of(maps).contiguous(), maps)
+
+
+def pixels_of(maps: Tensor) -> Tensor:
+    """maps (B, C, H, W) -> (B * H * W, C), a view if they lie channels last."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def map_of_pixels(pixels: Tensor, like: Tensor) -> Tensor:
+    """(B * H * W, C) -> a view (B, C, H, W), channels last, of the size that `like` (B, ..., H, W) has."""
+    return pixels.view(like.shape[0], *like.shape[2:], pixels.shape[1]).permute(0, 3, 1, 2)
 
 
 def padded_maps(maps: Tensor, size_hw: tuple[int, int], top_left: tuple[int, int]) -> Tensor:
