@@ -1,9 +1,12 @@
-"""Whether a long training holds more and more: the table and the verdict of a soak."""
+"""Whether a long training holds more and more, or gets slower: the table and the verdict of a soak."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+
+from detrove.benchmark.measure import median_and_spread
 
 _WARM_UP = 0.25  # of what a part logs after its first validation, which starts processes: memory pools fill
 _PAIRS_PER_SAMPLE = 40
@@ -24,7 +27,7 @@ class Quantity:
     """
 
     name: str
-    of: Callable[[dict], float | None]
+    of: Callable[[dict], float]
     slope: float
     drift: float = 0.05
     once_per_part: float = 0.0
@@ -32,12 +35,12 @@ class Quantity:
 
 
 _MIB = 2**20
+_SLOWER = 1.05  # times the CPU time of a new training's steps that those of a long one may take
 QUANTITIES = (
     Quantity('memory, training process (MiB)', lambda record: record['main_rss'] / _MIB, slope=4),
     Quantity('memory, data workers (MiB)', lambda record: record['workers_rss'] / _MIB, slope=4),
     Quantity('file handles', lambda record: record['handles'], slope=0.5, drift=0.1),
     Quantity('threads', lambda record: record['threads'], slope=0.5, drift=0),
-    Quantity('CPU time per step (ms) at even speed', lambda record: record.get('even_cpu_ms'), slope=2, drift=0.1),
     # each start adds its logs; each of the checkpoints kept has every logged number, about 0.5 KiB for a step
     Quantity('files in the work directory', lambda record: record['files'], slope=0.5, once_per_part=8, resets=False),
     Quantity('work directory (MiB)', lambda record: record['bytes'] / _MIB, slope=3, once_per_part=1, resets=False),
@@ -60,6 +63,7 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
     Raises:
         ValueError: No part has enough samples for a trend.
     """
+    turns, records = _split(records, lambda record: 'turn_of' in record)
     parts = warm_parts(records)
     if not parts:
         count = sum('iteration' in record for record in records)
@@ -68,9 +72,6 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
     rows, growing = [], []
     for quantity in QUANTITIES:
         trend = trend_of(quantity.of, parts)
-        if trend is None:
-            rows.append([quantity.name, *[''] * 5, 'not measured'])
-            continue
         rise = trend.last - (trend.first if quantity.resets else trend.middle)
         limit = bound_of_rise(quantity, trend, parts)
         grows = trend.slope > quantity.slope or rise > limit
@@ -79,38 +80,65 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
                      f'{trend.slope:+.3g} (up to {quantity.slope:.3g})',
                      f'{rise:+.3g} since {"first" if quantity.resets else "middle"} (up to {limit:.3g})',
                      'grows' if grows else 'flat'])
-    walls = [median(record['step_s'] for record in part) * 1000 for part in thirds(parts)]
-    rows.append(['time per step (ms), other programs included', *(f'{value:.4g}' for value in walls), '', '', ''])
+    for name, value in (('CPU time per step (ms), as measured', lambda record: record['step_cpu_ms']),
+                        ('time per step (ms), other programs included', lambda record: 1000 * record['step_s'])):
+        trend = trend_of(value, parts)
+        rows.append([name, *(f'{level:.4g}' for level in (trend.first, trend.middle, trend.last)),
+                     f'{trend.slope:+.3g}', '', ''])
     head = ['', 'first part', 'middle', 'last', 'in 1000 steps', 'last part', '']
     lines = [_row(head), _row(['---'] * len(head)), *map(_row, rows), '', _history(records)]
-    lines.append('grows: ' + ', '.join(growing) if growing else 'flat: nothing grows beyond its bound')
+    comparison, slower = compare_turns(turns)
+    lines.append(comparison)
+    growing += ['CPU time per step'] * bool(slower)
+    flat = 'flat: nothing grows beyond its bound' + '; whether steps get slower is not known' * (slower is None)
+    lines.append('grows: ' + ', '.join(growing) if growing else flat)
     return '\n'.join(lines), bool(growing)
 
 
 def warm_parts(records: Sequence[dict]) -> list[list[dict]]:
     """The samples of each part after its warm-up; parts with fewer than four are left out."""
-    most = max((record['workers'] for record in records if 'iteration' in record), default=0)
-    usual_ms = median([record['yardstick_ms'] for record in records if record.get('yardstick_ms')] or [0.0])
-    parts = []
-    for _, group in itertools.groupby(records, key=lambda record: record['part']):
-        samples = _with_cpu_per_step([record for record in group if 'iteration' in record], usual_ms)
-        complete = [record for record in samples if record['workers'] == most]
-        warm = complete[max(1, round(_WARM_UP * len(complete))):]
-        if len(warm) >= 4:
-            parts.append(warm)
-    return parts
+    most = _most_workers(records)
+    groups = (group for _, group in itertools.groupby(records, key=lambda record: record['part']))
+    parts = (_warm([record for record in group if 'iteration' in record], most) for group in groups)
+    return [part for part in parts if len(part) >= 4]
 
 
-def _with_cpu_per_step(samples: list[dict], usual_ms: float) -> list[dict]:
-    """Samples with the CPU time of their steps, as if the yardstick had always taken `usual_ms`."""
-    found = samples[:1]
+def compare_turns(turns: Sequence[dict]) -> tuple[str, bool | None]:
+    """The CPU time of a long training's steps beside that of a new one's, and whether the long one is slower.
+
+    None where they were not compared.
+    """
+    last = [record for record in turns if record['part'] == turns[-1]['part']]  # each --resume compares again
+    kinds = _split(last, lambda record: record['turn_of'] == 'long')
+    long, fresh = (_warm(kind, _most_workers(last)) for kind in kinds)
+    # both from when the new one is warm: before that they did not meet the same machine
+    start = fresh[0]['clock'] if fresh else math.inf
+    together = [[record['step_cpu_ms'] for record in kind if record['clock'] >= start] for kind in (long, fresh)]
+    if min(map(len, together)) < 4:
+        return 'CPU time per step: not compared with that of a new training, or in too few turns', None
+    (long_ms, long_spread), (fresh_ms, fresh_spread) = map(median_and_spread, together)
+    return (f'CPU time per step, in turns with a new training: {long_ms:.4g} ± {long_spread:.2g} ms after '
+            f'{long[-1]["iteration"]} steps, {fresh_ms:.4g} ± {fresh_spread:.2g} ms after {fresh[-1]["iteration"]} '
+            f'(up to {_SLOWER} times)', long_ms > _SLOWER * fresh_ms)
+
+
+def _split(records: Sequence[dict], is_first: Callable[[dict], bool]) -> tuple[list[dict], list[dict]]:
+    return [record for record in records if is_first(record)], [record for record in records if not is_first(record)]
+
+
+def _most_workers(records: Sequence[dict]) -> int:
+    return max((record['workers'] for record in records if 'iteration' in record), default=0)
+
+
+def _warm(samples: Sequence[dict], workers: int) -> list[dict]:
+    """Samples of one process with the CPU time of their steps, without those before all workers are there."""
+    timed = []
     for before, now in itertools.pairwise(samples):
-        steps, yardstick_ms = now['iteration'] - before['iteration'], now.get('yardstick_ms')
-        if steps > 0 and yardstick_ms:
-            step_ms = 1000 * (now['cpu_s'] - before['cpu_s']) / steps
-            now = {**now, 'even_cpu_ms': step_ms * usual_ms / yardstick_ms}
-        found.append(now)
-    return found
+        steps = now['iteration'] - before['iteration']
+        if steps > 0:
+            timed.append({**now, 'step_cpu_ms': 1000 * (now['cpu_s'] - before['cpu_s']) / steps})
+    complete = [record for record in timed if record['workers'] == workers]
+    return complete[round(_WARM_UP * len(complete)):]
 
 
 def thirds(parts: Sequence[list[dict]]) -> tuple[list[dict], list[dict], list[dict]]:
@@ -122,18 +150,11 @@ def thirds(parts: Sequence[list[dict]]) -> tuple[list[dict], list[dict], list[di
     return samples[:third], samples[third:-third], samples[-third:]
 
 
-def trend_of(value: Callable[[dict], float | None], parts: Sequence[list[dict]]) -> Trend | None:
-    """The medians, and the median slope between two samples of one part (Theil and Sen), in 1000 steps.
-
-    None where no part has a value, as parts from before something was watched.
-    """
-    known = [[record for record in part if value(record) is not None] for part in parts]
-    known = [part for part in known if part]
-    if not known:
-        return None
-    levels = [median(value(record) for record in part) for part in thirds(known)]
+def trend_of(value: Callable[[dict], float], parts: Sequence[list[dict]]) -> Trend:
+    """The medians, and the median slope between two samples of one part (Theil and Sen), in 1000 steps."""
+    levels = [median(value(record) for record in part) for part in thirds(parts)]
     slopes = []
-    for part in known:
+    for part in parts:
         points = [(record['iteration'], value(record)) for record in part]
         stride = max(1, len(points) // _PAIRS_PER_SAMPLE)  # all pairs of an hour's samples are a million
         for index, (x, y) in enumerate(points):

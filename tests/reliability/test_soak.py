@@ -1,13 +1,15 @@
 """The watch over long trainings: its arithmetic, what it reads of processes, and parts of a stand-in for training."""
 
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
 
-from detrove.reliability.soak import Soak, descendants, held_by, main, read_records
+from detrove.reliability.soak import Soak, main, read_records
 from detrove.reliability.soak_report import report, thirds, warm_parts
+from detrove.reliability.watched import descendants, held_by
 
 MIB = 2**20
 STEPS_BETWEEN_PARTS = 975  # 1000 in each, 25 of them again after a kill
@@ -20,7 +22,8 @@ def records(*, parts=3, samples=20, **changes):
         for number in range(1, samples + 1):
             step = STEPS_BETWEEN_PARTS * part + 50 * number
             steady = dict(main_rss=400 * MIB, workers=2, workers_rss=200 * MIB, handles=40, threads=9,
-                          files=12 + 5 * part, bytes=30 * MIB, cpu_s=0.02 * 50 * number, yardstick_ms=8.0, step_s=0.03)
+                          files=12 + 5 * part, bytes=30 * MIB, cpu_s=0.02 * 50 * number, step_s=0.03,
+                          clock=60.0 * part + number)
             changed = {name: change(part, step) for name, change in changes.items()}
             found.append({**steady, **changed, 'part': part, 'iteration': step})
         found.append(dict(part=part, ended='SIGKILL', status=-9, seconds=60.0, left=0))
@@ -30,7 +33,8 @@ def records(*, parts=3, samples=20, **changes):
 def test_flat():
     text, grows = report(records())
     assert not grows and 'flat: nothing grows' in text
-    assert '| CPU time per step (ms) at even speed | 20 | 20 | 20 |' in text
+    assert '| CPU time per step (ms), as measured | 20 | 20 | 20 |' in text
+    assert 'CPU time per step: not compared' in text
     assert '3 parts (3 by SIGKILL), 0.05 h, 2950 steps' in text and '0 processes left behind' in text
 
 
@@ -48,24 +52,33 @@ def test_growing(name, change):
     assert text.count('| grows |') == 1
 
 
-def test_slower_steps_on_a_slower_machine_are_no_growth():
-    def cpu_s(part, step):  # each step slower than the one before
-        within = step - STEPS_BETWEEN_PARTS * part
-        return 1e-5 * within**2
+def turns(long_ms, fresh_ms, *, of_ten=10):
+    """Samples of turns of 100 steps, whose CPU time is a function of the clock; ten turns of each."""
+    found, cpu_s = [], dict(long=500.0, fresh=0.0)
+    for turn in range(2 * of_ten):
+        name = ('fresh', 'long')[turn % 2]
+        for half in (1, 2):
+            clock = 30 * turn + 15 * half
+            cpu_s[name] += 50 * (long_ms if name == 'long' else fresh_ms)(clock) / 1000
+            step = 50 * (2 * (turn // 2) + half) + (3000 if name == 'long' else 0)
+            found.append(dict(part=2, turn_of=name, iteration=step, clock=clock, cpu_s=cpu_s[name], step_s=15.0,
+                              workers=1 if name == 'fresh' and turn < 4 else 2))
+    return found
 
-    slower = records(cpu_s=cpu_s)
-    assert 'grows: CPU time per step' in report(slower)[0]
-    for record in slower:
-        if 'iteration' in record:
-            record['yardstick_ms'] = 8.0 * (record['iteration'] - STEPS_BETWEEN_PARTS * record['part'] - 25)
-    assert not report(slower)[1]
 
+def test_steps_that_are_slower_than_those_of_a_new_training():
+    def busy(clock):  # the machine gets slower and slower
+        return 20 + clock / 10
 
-def test_parts_of_before_the_yardstick():
-    old = [{key: value for key, value in record.items() if key != 'yardstick_ms'} for record in records(parts=2)]
-    new = [{**record, 'part': record['part'] + 2} for record in records(parts=2)]
-    assert report(old + new)[0].count('| 20 | 20 | 20 |') == 1
-    assert '| CPU time per step (ms) at even speed |  |  |  |  |  | not measured |' in report(old)[0]
+    text, grows = report(records() + turns(busy, busy))
+    assert not grows and 'in turns with a new training' in text and 'after 4000 steps' in text
+    assert '| CPU time per step (ms), as measured | 20 | 20 | 20 |' in text  # turns are no part of trends
+
+    text, grows = report(records() + turns(lambda clock: 1.1 * busy(clock), busy))
+    assert grows and text.endswith('grows: CPU time per step')
+
+    text, grows = report(records() + turns(busy, busy, of_ten=3))
+    assert not grows and 'too few turns' in text and text.endswith('slower is not known')
 
 
 def test_what_comes_before_the_first_validation_is_warm_up():
@@ -96,7 +109,7 @@ def test_too_few_samples():
         report(records(parts=2, samples=3))
     single = warm_parts(records(parts=1, samples=20))
     first, middle, last = thirds(single)
-    assert len(first) == len(last) == 5 and first + middle + last == single[0]
+    assert len(first) == len(last) == 4 and first + middle + last == single[0]
 
 
 def test_reads_what_a_process_holds(tmp_path):
@@ -131,16 +144,19 @@ while True:
 
 
 def test_parts_end_by_signals_in_turn_and_are_added_to(tmp_path, capsys):
-    soak = Soak(tmp_path, 'unused', [])
-    soak.command = [sys.executable, '-c', STAND_IN, str(tmp_path / 'run')]
-    assert soak.run_parts(hours=1 / 3600, part_minutes=1) == 1
+    soak = Soak(tmp_path, [sys.executable, '-c', STAND_IN])
+    assert soak.run_parts(hours=1 / 3600, part_minutes=1, compare_minutes=0) == 1
     lasted = read_records(tmp_path)[-1]['seconds']
-    assert soak.run_parts(hours=(lasted + 1) / 3600, part_minutes=1) == 2
+    assert soak.run_parts(hours=(lasted + 1) / 3600, part_minutes=1, compare_minutes=3 / 60, turn_s=0.5) == 2
     found = read_records(tmp_path)
-    assert any(record.get('yardstick_ms', 0) > 0 for record in found)
+    in_turns = [(record['turn_of'], record['part']) for record in found if 'turn_of' in record]
+    assert {*in_turns} == {('long', 1), ('fresh', 1)}
+    changes = sum(now != before for before, now in itertools.pairwise(in_turns))
+    assert 1 <= changes <= 6  # one waits while the other runs
+    assert {path.name for path in tmp_path.iterdir()} == {'run', 'soak.jsonl', 'soak.log'}
     ends = [(record['ended'], record['status'], record['left']) for record in found if 'ended' in record]
     assert ends == [('SIGKILL', -9, 0), ('SIGTERM', 75, 0)]
-    steps = [record['iteration'] for record in found if 'iteration' in record]
+    steps = [record['iteration'] for record in found if 'iteration' in record and 'turn_of' not in record]
     assert steps == sorted(set(steps)) and {record['part'] for record in found} == {0, 1}
     assert {record['workers'] for record in found if 'iteration' in record} <= {0, 1}
     main(['--report', str(tmp_path)])
@@ -151,7 +167,6 @@ def test_parts_end_by_signals_in_turn_and_are_added_to(tmp_path, capsys):
 
 
 def test_a_training_that_fails_ends_the_soak(tmp_path):
-    soak = Soak(tmp_path, 'unused', [])
-    soak.command = [sys.executable, '-c', 'raise SystemExit(3)']
+    soak = Soak(tmp_path, [sys.executable, '-c', 'raise SystemExit(3)'])
     with pytest.raises(RuntimeError, match='part 0: exit status 3 where 0 was expected, see .*soak.log'):
-        soak.run_parts(hours=1, part_minutes=1)
+        soak.run_parts(hours=1, part_minutes=1, compare_minutes=0)
