@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from .cpu_conv import CPUConv2d, use_channels_last
-from .norm_silu import can_recompute, norm_silu
+from .norm_silu import can_recompute, norm_relu_max_pool, norm_silu
 
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
 _ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
@@ -53,9 +53,16 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
-        if can_recompute(self.act, self.norm):
+        if isinstance(self.act, nn.SiLU) and can_recompute(self.norm):
             return norm_silu((self.norm, self.conv(x)))
         return self.act(self.norm(self.conv(x)))
+
+    def max_pooled(self, x: Tensor, kernel_size: int, stride: int, padding: int) -> Tensor:
+        """The max pool of what `forward` gives, which keeps less for the backward pass if it can."""
+        geometry = kernel_size, stride, padding
+        if isinstance(self.act, nn.ReLU) and can_recompute(self.norm):
+            return norm_relu_max_pool(self.norm, self.conv(x), *geometry)
+        return F.max_pool2d(self(x), *geometry)
 
     def folded_conv(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the one convolution that equals convolution and norm in eval mode."""
@@ -91,7 +98,7 @@ class RepVGGBlock(nn.Module):
         if self.conv1x1 is None:
             return self.act(self.conv3x3(x))
         branches = self.conv3x3, self.conv1x1
-        if can_recompute(self.act, *(branch.norm for branch in branches)):
+        if isinstance(self.act, nn.SiLU) and can_recompute(*(branch.norm for branch in branches)):
             return norm_silu(*((branch.norm, branch.conv(x)) for branch in branches))
         return self.act(self.conv3x3(x) + self.conv1x1(x))
 

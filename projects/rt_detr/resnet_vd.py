@@ -120,7 +120,10 @@ class ResNetVD(PretrainedBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """x (B, 3, H, W) -> maps of strides 4, 8, 16, 32 as far as `out_indices` names them."""
-        x = F.max_pool2d(self.stem(x), 3, 2, 1)
+        *first, last = self.stem
+        for conv in first:
+            x = conv(x)
+        x = last.max_pooled(x, 3, 2, 1)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
