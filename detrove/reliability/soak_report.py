@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -97,9 +98,9 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
 
 def warm_parts(records: Sequence[dict]) -> list[list[dict]]:
     """The samples of each part after its warm-up; parts with fewer than four are left out."""
-    most = _most_workers(records)
+    workers = _all_workers(records)
     groups = (group for _, group in itertools.groupby(records, key=lambda record: record['part']))
-    parts = (_warm([record for record in group if 'iteration' in record], most) for group in groups)
+    parts = (_warm([record for record in group if 'iteration' in record], workers) for group in groups)
     return [part for part in parts if len(part) >= 4]
 
 
@@ -110,7 +111,7 @@ def compare_turns(turns: Sequence[dict]) -> tuple[str, bool | None]:
     """
     last = [record for record in turns if record['part'] == turns[-1]['part']]  # each --resume compares again
     kinds = _split(last, lambda record: record['turn_of'] == 'long')
-    long, fresh = (_warm(kind, _most_workers(last)) for kind in kinds)
+    long, fresh = (_warm(kind, _all_workers(last)) for kind in kinds)
     # both from when the new one is warm: before that they did not meet the same machine
     start = fresh[0]['clock'] if fresh else math.inf
     together = [[record['step_cpu_ms'] for record in kind if record['clock'] >= start] for kind in (long, fresh)]
@@ -126,8 +127,13 @@ def _split(records: Sequence[dict], is_first: Callable[[dict], bool]) -> tuple[l
     return [record for record in records if is_first(record)], [record for record in records if not is_first(record)]
 
 
-def _most_workers(records: Sequence[dict]) -> int:
-    return max((record['workers'] for record in records if 'iteration' in record), default=0)
+def _all_workers(records: Sequence[dict]) -> int:
+    """How many processes a training has when all are there: the most in a tenth of the samples and more.
+
+    A process that is just being started may be seen twice.
+    """
+    counts = Counter(record['workers'] for record in records if 'iteration' in record)
+    return max((count for count, samples in counts.items() if samples >= counts.total() / 10), default=0)
 
 
 def _warm(samples: Sequence[dict], workers: int) -> list[dict]:

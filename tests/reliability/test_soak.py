@@ -91,6 +91,10 @@ def test_what_comes_before_the_first_validation_is_warm_up():
     assert not report(early)[1] and len(warm_parts(early)) == 3
 
 
+def test_a_process_that_is_seen_twice():
+    assert not report(records(workers=lambda part, step: 3 if step == 500 else 2))[1]
+
+
 def test_slope_leaves_out_warm_up_and_single_jumps():
     def filling(part, step):
         filled = min(0, step - STEPS_BETWEEN_PARTS * part - 250)
