@@ -11,19 +11,20 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from detrove.ops.export_form import is_exporting
 from detrove.ops.layout import as_it_lies, is_channels_last, map_of_pixels, pixels_of
 from detrove.ops.weight_gradient import weight_gradient
-from detrove.ops.winograd import count_tiles, transform_weight, winograd_conv2d
+from detrove.ops.winograd import compiled_winograd_conv2d, count_tiles, transform_weight, winograd_conv2d
 
 # Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
 _WINOGRAD_CHANNELS = 64
 _WINOGRAD_TILES = 64  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
 _MULTIPLICATIONS = 2**27  # of a forward pass, from which on gradients of weights are `weight_gradient`'s
+_COMPILER_TELLS_EXPORT = hasattr(torch.compiler, 'is_exporting')  # torch >= 2.7
 
 
 class CPUConv2d(nn.Conv2d):
-    """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps and in eager mode; else as it was.
+    """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps; else as it was.
 
-    3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`). In
-    training, 1x1 kernels are products of matrices, and so are the gradients of other kernels where there is much to
+    3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`), under
+    `torch.compile` those that have been prepared for inference. In eager training, 1x1 kernels are products of matrices, and so are the gradients of other kernels where there is much to
     compute (`detrove.ops.weight_gradient`). Results differ in rounding alone.
     """
 
@@ -43,10 +44,13 @@ class CPUConv2d(nn.Conv2d):
         if self.padding_mode != 'zeros' or isinstance(self.padding, str) or not _is_plain(x, weight):
             return super()._conv_forward(x, weight, bias)
         trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-        if self._is_winograd():
-            transformed = None if trains or weight is not self.weight else self._transformed
-            if transformed is not None or count_tiles(x) >= _WINOGRAD_TILES:
-                return winograd_conv2d(x, weight, bias, transformed=transformed)
+        transformed = None if trains or weight is not self.weight else self._transformed
+        if torch.compiler.is_compiling():
+            if transformed is not None and _COMPILER_TELLS_EXPORT and not torch.compiler.is_exporting():
+                return compiled_winograd_conv2d(x, weight, bias, transformed)
+            return super()._conv_forward(x, weight, bias)
+        if self._is_winograd() and (transformed is not None or count_tiles(x) >= _WINOGRAD_TILES):
+            return winograd_conv2d(x, weight, bias, transformed=transformed)
         if trains and self.groups == 1:
             if self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0):
                 return _PointwiseConv2d.apply(x, weight, bias)
@@ -82,12 +86,13 @@ def use_channels_last(model: nn.Module, *, on_cpu: bool) -> nn.Module:
 
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    """float32 on the CPU, channels last, and nobody watches: a compiler, an exporter, a counter of operations."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or is_exporting():
+    """float32 on the CPU, channels last, and nobody watches: an exporter, a counter of operations."""
+    if torch.jit.is_tracing() or is_exporting():
         return False
     return (
         x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
-        and is_channels_last(x) and not torch.is_autocast_enabled('cpu') and not is_in_torch_dispatch_mode()
+        and is_channels_last(x) and not torch.is_autocast_enabled('cpu')
+        and (torch.compiler.is_compiling() or not is_in_torch_dispatch_mode())
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .layout import as_it_lies, padded_maps
+from .layout import as_it_lies, is_channels_last, padded_maps
 
 _KERNEL, _STEP = 3, 4  # outputs of a tile per axis
 _TILE = _STEP + _KERNEL - 1  # inputs of it
@@ -92,6 +92,18 @@ def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *,
     if transformed is not None:
         return _forward(x, weight, bias, transformed)
     return _WinogradConv2d.apply(x, weight, bias)
+
+
+@torch.library.custom_op('detrove::winograd_conv2d', mutates_args=())
+def compiled_winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, transformed: Tensor) -> Tensor:
+    """`winograd_conv2d` for inference as one operator, which a compiler calls and does not look into."""
+    return winograd_conv2d(x, weight, bias, transformed=transformed)
+
+
+@compiled_winograd_conv2d.register_fake
+def _(x, weight, bias, transformed):
+    layout = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    return x.new_empty((x.shape[0], weight.shape[0], *x.shape[2:])).to(memory_format=layout)
 
 
 class _WinogradConv2d(torch.autograd.Function):

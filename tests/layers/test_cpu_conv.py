@@ -12,6 +12,7 @@ from detrove.layers import CPUConv2d, cpu_conv, use_channels_last
 from detrove.layers.conv import ConvNormAct, FrozenNorm, RepVGGBlock, fuse_for_inference
 from detrove.layers.memory import map_of_tokens, tokens_of_map
 from detrove.ops.export_form import export_form
+from detrove.ops.winograd import compiled_winograd_conv2d, transform_weight
 
 LAST = torch.channels_last
 
@@ -101,16 +102,49 @@ def test_is_conv2d_elsewhere(forms, case):
     assert forms == []
 
 
-def test_compiled_and_exported_programs_hold_a_convolution(forms):
+@pytest.mark.parametrize('strict', [False, True])
+def test_exported_programs_hold_a_convolution(forms, strict):
     module, x = convolution(128, 128, 3, padding=1).eval(), images(1, 128, 32, 32)
     module.prepare_for_inference()
-    exported = torch.export.export(module, (x,))
-    assert 'conv2d' in str(exported.graph) and forms == []
-    torch._dynamo.reset()
-    explained = torch._dynamo.explain(module)(x)
-    assert explained.graph_break_count == 0 and forms == []
+    with torch.no_grad():
+        exported = torch.export.export(module, (x,), strict=strict)
+    assert 'conv2d' in str(exported.graph) and 'winograd' not in str(exported.graph) and forms == []
     module(x)
     assert forms == ['winograd']
+
+
+@pytest.mark.skipif(not cpu_conv._COMPILER_TELLS_EXPORT, reason='needs torch >= 2.7')
+@pytest.mark.parametrize('bias', [True, False])
+def test_compiled_models_call_what_was_prepared(bias):
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(str(graph.graph))
+        return graph.forward
+
+    torch._dynamo.reset()
+    module = convolution(64, 70, 3, padding=1, bias=bias).eval().requires_grad_(False)
+    compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=True)
+    for prepared in (False, True):
+        if prepared:
+            module.prepare_for_inference()
+        for side in (32, 29):
+            x = images(2, 64, side, side)
+            torch.testing.assert_close(compiled(x), module(x), rtol=1e-4, atol=1e-5)
+        assert len(graphs) == 1 + prepared and ('winograd' in graphs[-1]) == prepared
+    with pytest.raises(RuntimeError, match='element 0 of tensors does not require grad'):
+        compiled(x).sum().backward()  # the gradient of x is not asked for
+    x = x.requires_grad_()
+    compiled(x).sum().backward()  # where it is, the form for training is taken
+    assert x.grad is not None and 'winograd' not in graphs[-1]
+
+
+@pytest.mark.parametrize('layout', [LAST, torch.contiguous_format], ids=['last', 'first'])
+def test_operator_for_compilers(layout):
+    module, x = convolution(64, 70, 3, padding=1).requires_grad_(False), images(2, 64, 13, 9).to(memory_format=layout)
+    arguments = x, module.weight, module.bias, transform_weight(module.weight)
+    torch.library.opcheck(compiled_winograd_conv2d, arguments)
+    torch.library.opcheck(compiled_winograd_conv2d, (*arguments[:2], None, arguments[3]))
 
 
 def test_operations_are_those_of_a_convolution(forms):
