@@ -24,8 +24,9 @@ class CPUConv2d(nn.Conv2d):
     """`nn.Conv2d` with faster forms for float32 on CPUs, of channels-last maps; else as it was.
 
     3x3 kernels of stride 1 with many channels take a quarter of the multiplications (`detrove.ops.winograd`), under
-    `torch.compile` those that have been prepared for inference. In eager training, 1x1 kernels are products of matrices, and so are the gradients of other kernels where there is much to
-    compute (`detrove.ops.weight_gradient`). Results differ in rounding alone.
+    `torch.compile` those that have been prepared for inference. In eager training, 1x1 kernels are products of
+    matrices, and so are the gradients of other kernels where there is much to compute (`detrove.ops.weight_gradient`).
+    Results differ in rounding alone.
     """
 
     _transformed: Tensor | None = None
