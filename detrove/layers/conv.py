@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from .cpu_conv import CPUConv2d, use_channels_last
-from .norm_silu import can_recompute, norm_relu_max_pool, norm_silu
+from .norm_act import can_recompute, norm_relu_max_pool, norm_silu
 
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
 _ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}

@@ -9,7 +9,7 @@ from torch import nn
 
 from detrove.benchmark.memory import saved_bytes
 from detrove.layers import ConvNormAct, RepVGGBlock
-from detrove.layers.norm_silu import can_recompute, norm_relu_max_pool, norm_silu
+from detrove.layers.norm_act import can_recompute, norm_relu_max_pool, norm_silu
 
 
 def silu(norms, maps):
