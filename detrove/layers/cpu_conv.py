@@ -93,7 +93,7 @@ def _is_plain(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
         and is_channels_last(x) and not torch.is_autocast_enabled('cpu')
-        and (torch.compiler.is_compiling() or not is_in_torch_dispatch_mode())
+        and (torch.compiler.is_compiling() or not is_in_torch_dispatch_mode())  # a compiler traces in such a mode
     )
 
 

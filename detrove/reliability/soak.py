@@ -102,22 +102,26 @@ class Soak:
             end = time.monotonic() + seconds
             turns = itertools.cycle({'fresh': fresh, 'long': training}.items())
             training.signal_all(signal.SIGSTOP)
-            while time.monotonic() < end and training.status() is None and fresh.status() is None:
-                name, runs = next(turns)
-                runs.signal_all(signal.SIGCONT)
-                turn_end = time.monotonic() + turn_s
-                while time.monotonic() < turn_end:
-                    time.sleep(min(_POLL_S, turn_s))
-                    for record in runs.new_records():
-                        self.write(part=number, turn_of=name, **record)
-                runs.signal_all(signal.SIGSTOP)
-            training.signal_all(signal.SIGCONT)
-            fresh.signal_all(signal.SIGCONT)
+            try:
+                while time.monotonic() < end and training.status() is None and fresh.status() is None:
+                    self._turn(number, *next(turns), turn_s)
+            finally:  # a data worker that stays stopped would never see that its training is gone
+                training.signal_all(signal.SIGCONT)
+                fresh.signal_all(signal.SIGCONT)
             if fresh.status() is not None:
                 raise RuntimeError(f'the training to compare with ended by itself with status {fresh.status()}, see '
                                    f'{self.folder / _LOG}')
             fresh.end(signal.SIGKILL, grace_s=_GRACE_S)
             fresh.left()  # its data workers write nothing any more when the folder goes
+
+    def _turn(self, number: int, name: str, runs: WatchedTraining, seconds: float) -> None:
+        runs.signal_all(signal.SIGCONT)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(min(_POLL_S, seconds))
+            for record in runs.new_records():
+                self.write(part=number, turn_of=name, **record)
+        runs.signal_all(signal.SIGSTOP)
 
 
 def read_records(folder: Path) -> list[dict]:

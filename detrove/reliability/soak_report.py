@@ -57,6 +57,10 @@ class Trend:
     last: float
     slope: float
 
+    def levels(self) -> list[str]:
+        """The medians as cells of a table."""
+        return [f'{level:.4g}' for level in (self.first, self.middle, self.last)]
+
 
 def report(records: Sequence[dict]) -> tuple[str, bool]:
     """The table and the verdict, and whether anything grows beyond its bound.
@@ -77,15 +81,13 @@ def report(records: Sequence[dict]) -> tuple[str, bool]:
         limit = bound_of_rise(quantity, trend, parts)
         grows = trend.slope > quantity.slope or rise > limit
         growing += [quantity.name] * grows
-        rows.append([quantity.name, *(f'{value:.4g}' for value in (trend.first, trend.middle, trend.last)),
-                     f'{trend.slope:+.3g} (up to {quantity.slope:.3g})',
+        rows.append([quantity.name, *trend.levels(), f'{trend.slope:+.3g} (up to {quantity.slope:.3g})',
                      f'{rise:+.3g} since {"first" if quantity.resets else "middle"} (up to {limit:.3g})',
                      'grows' if grows else 'flat'])
     for name, value in (('CPU time per step (ms), as measured', lambda record: record['step_cpu_ms']),
                         ('time per step (ms), other programs included', lambda record: 1000 * record['step_s'])):
         trend = trend_of(value, parts)
-        rows.append([name, *(f'{level:.4g}' for level in (trend.first, trend.middle, trend.last)),
-                     f'{trend.slope:+.3g}', '', ''])
+        rows.append([name, *trend.levels(), f'{trend.slope:+.3g}', '', ''])
     head = ['', 'first part', 'middle', 'last', 'in 1000 steps', 'last part', '']
     lines = [_row(head), _row(['---'] * len(head)), *map(_row, rows), '', _history(records)]
     comparison, slower = compare_turns(turns)
@@ -138,13 +140,13 @@ def _all_workers(records: Sequence[dict]) -> int:
 
 def _warm(samples: Sequence[dict], workers: int) -> list[dict]:
     """Samples of one process with the CPU time of their steps, without those before all workers are there."""
-    timed = []
+    timed = list(samples[:1])  # always in what is left out
     for before, now in itertools.pairwise(samples):
         steps = now['iteration'] - before['iteration']
         if steps > 0:
             timed.append({**now, 'step_cpu_ms': 1000 * (now['cpu_s'] - before['cpu_s']) / steps})
     complete = [record for record in timed if record['workers'] == workers]
-    return complete[round(_WARM_UP * len(complete)):]
+    return complete[max(1, round(_WARM_UP * len(complete))):]
 
 
 def thirds(parts: Sequence[list[dict]]) -> tuple[list[dict], list[dict], list[dict]]:

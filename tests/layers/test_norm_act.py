@@ -71,6 +71,14 @@ def test_a_pool_behind_keeps_the_inputs_of_convolution_and_norm_alone():
     torch.testing.assert_close(block.max_pooled(x, 3, 2, 1), F.max_pool2d(block(x), 3, 2, 1), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('act', ['relu', 'prelu', 'gelu', None])
+def test_other_activations_stay(act):
+    x, block = torch.randn(2, 8, 16, 16), ConvNormAct(8, 8, 3, act=act)
+    expected = block.act(F.batch_norm(block.conv(x), None, None, block.norm.weight, block.norm.bias, training=True))
+    torch.testing.assert_close(block(x), expected)
+    torch.testing.assert_close(block.max_pooled(x, 3, 2, 1), F.max_pool2d(expected, 3, 2, 1))
+
+
 def test_takes_the_place_of_plain_norms_in_training_alone():
     norm = nn.BatchNorm2d(4)
     assert can_recompute(norm, nn.BatchNorm2d(3))

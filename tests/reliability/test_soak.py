@@ -113,7 +113,7 @@ def test_too_few_samples():
         report(records(parts=2, samples=3))
     single = warm_parts(records(parts=1, samples=20))
     first, middle, last = thirds(single)
-    assert len(first) == len(last) == 4 and first + middle + last == single[0]
+    assert len(first) == len(last) == 5 and first + middle + last == single[0]
 
 
 def test_reads_what_a_process_holds(tmp_path):
