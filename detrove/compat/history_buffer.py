@@ -6,7 +6,7 @@ with every step.
 
 from weakref import WeakKeyDictionary
 
-_rooms: WeakKeyDictionary = WeakKeyDictionary()  # buffer -> {attribute: (array with room behind, places taken)}
+_rooms: WeakKeyDictionary = WeakKeyDictionary()  # buffer -> {attribute: (array with room, places taken, history)}
 
 
 def after_import(module) -> None:
@@ -32,13 +32,14 @@ def _append(buffer, name: str, value: int | float) -> None:
     import numpy as np
 
     history, value = getattr(buffer, name), np.asarray(value)
-    size, dtype = len(history), np.result_type(history, value)
+    kept, dtype = history[max(0, len(history) + 1 - buffer.max_length):], np.result_type(history, value)
     rooms = _rooms.setdefault(buffer, {})
-    room, taken = rooms.get(name, (None, 0))
+    room, taken, ours = rooms.get(name, (None, 0, None))
     # another array than the last one here may have been put into the buffer since
-    if room is None or history.base is not room or taken != size or size == len(room) or room.dtype != dtype:
-        room = np.empty(size + size // 4 + 256, dtype)
-        room[:size] = history
-    room[size] = value
-    rooms[name] = room, size + 1
-    setattr(buffer, name, room[max(0, size + 1 - buffer.max_length) : size + 1])
+    if history is not ours or taken == len(room) or room.dtype != dtype:
+        room, taken = np.empty(len(kept) + len(kept) // 4 + 256, dtype), len(kept)
+        room[:taken] = kept
+    room[taken] = value
+    history = room[taken - len(kept) : taken + 1]
+    rooms[name] = room, taken + 1, history
+    setattr(buffer, name, history)

@@ -27,6 +27,7 @@ from .data_order import SeededBatchSampler, seed_samples, seeded_order, start_wo
 from .fsdp import GatherHook, ShardHook, whole_states, without_wrapper
 from .hooks.checkpoint import PreemptionHook
 from .hooks.label_range import LabelRangeHook
+from .hooks.log_windows import LogWindowsHook
 from .hooks.watchdog import WatchdogHook
 from .launchers import export_ranks, join_processes_on_cpu, timeout_of
 from .resume import group_settings, read_record, take_settings_of_now
@@ -82,7 +83,8 @@ class DetroveRunner(Runner):
     _last_start: int | None = None
 
     def train(self):
-        self._add_hooks(PreemptionHook, LabelRangeHook, *([ShardHook, GatherHook] if self._is_to_shard() else []))
+        sharding = [ShardHook, GatherHook] if self._is_to_shard() else []
+        self._add_hooks(PreemptionHook, LabelRangeHook, LogWindowsHook, *sharding)
         return self._with_exit_hooks(super().train)
 
     def val(self):
@@ -244,6 +246,7 @@ class DetroveRunner(Runner):
         """
         schedulers = self.param_schedulers if isinstance(self.param_schedulers, list) else []
         fresh = group_settings(self.optim_wrapper), [dict(scheduler.state_dict()) for scheduler in schedulers]
+        self._resume = True  # this may be called from outside, without `resume=True` in the config
         super().resume(filename, *args, **kwargs)
         batches = self.train_loop.dataloader.batch_sampler
         if isinstance(batches, SeededBatchSampler) and self.resumed['sampler_seed'] is not None:

@@ -46,6 +46,18 @@ def test_copies_and_arrays_handed_out_stay_as_they_are():
 
 def test_no_more_than_max_length():
     buffer = HistoryBuffer(max_length=3)
+    bases = set()
     for value in range(600):
         buffer.update(value)
         assert buffer.data[0].tolist() == list(range(max(0, value - 2), value + 1))
+        bases.add(id(buffer.data[0].base))
+    assert len(bases) <= 4 and buffer.data[0].base.nbytes < 3000
+
+
+def test_a_limit_set_later_frees_what_is_beyond_it():
+    buffer = HistoryBuffer(range(10_000), [1] * 10_000)
+    buffer.max_length = 5
+    buffer.update(10_000)
+    history, counts = buffer.data
+    assert history.tolist() == [9996, 9997, 9998, 9999, 10_000] and len(counts) == 5
+    assert history.base.nbytes < 3000 and history.dtype == np.int64

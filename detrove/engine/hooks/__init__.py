@@ -3,6 +3,7 @@
 from .checkpoint import PreemptionHook, WholeCheckpointHook
 from .fuse import FuseHook
 from .label_range import LabelRangeHook
+from .log_windows import LogWindowsHook
 from .progress import ProgressHook
 from .raw_evaluation import RawEvaluationHook
 from .stop_augmentation import StopAugmentation
@@ -12,6 +13,7 @@ from .watchdog import WatchdogHook
 __all__ = [
     'FuseHook',
     'LabelRangeHook',
+    'LogWindowsHook',
     'PreemptionHook',
     'ProgressHook',
     'RawEvaluationHook',
