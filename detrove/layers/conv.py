@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from detrove.ops.export_form import is_watched
+
 from .cpu_conv import CPUConv2d, use_channels_last
 from .norm_act import can_recompute, norm_relu_max_pool, norm_silu
 
+_FOLDED_FROM = 4  # numbers in the maps for each in the kernels, from which on frozen norms go into the kernels
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
 _ACTIVATIONS = {'relu': partial(nn.ReLU, inplace=True), 'prelu': nn.PReLU, 'silu': nn.SiLU, 'gelu': nn.GELU}
 
@@ -30,9 +33,13 @@ class FrozenNorm(FrozenBatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale, shift = self.scale_and_shift()
         return torch.addcmul(shift.view(1, -1, 1, 1), x, scale.view(1, -1, 1, 1))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """By which every map is multiplied, and what is added then: (C,) each."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
 
 
 class ConvNormAct(nn.Module):
@@ -55,7 +62,23 @@ class ConvNormAct(nn.Module):
         """x (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
         if isinstance(self.act, nn.SiLU) and can_recompute(self.norm):
             return norm_silu((self.norm, self.conv(x)))
-        return self.act(self.norm(self.conv(x)))
+        return self.act(self._normed(x))
+
+    def _normed(self, x: Tensor) -> Tensor:
+        if not isinstance(self.norm, FrozenNorm) or not self._is_folded(x):
+            return self.norm(self.conv(x))
+        scale, shift = self.norm.scale_and_shift()
+        return self.conv._conv_forward(x, self.conv.weight * scale.view(-1, 1, 1, 1), shift)
+
+    def _is_folded(self, x: Tensor) -> bool:
+        """Whether to scale the kernels for each batch and not the maps: these are larger, in float32 on a CPU."""
+        conv = self.conv
+        if x.device.type != 'cpu' or x.dtype != torch.float32 or torch.is_autocast_enabled('cpu'):
+            return False
+        if type(conv) not in (nn.Conv2d, CPUConv2d) or torch.compiler.is_compiling() or is_watched():
+            return False
+        pixels = x.shape[0] * x.shape[2] * x.shape[3] // (conv.stride[0] * conv.stride[1])
+        return pixels * conv.out_channels >= _FOLDED_FROM * conv.weight.numel()
 
     def max_pooled(self, x: Tensor, kernel_size: int, stride: int, padding: int) -> Tensor:
         """The max pool of what `forward` gives, which keeps less for the backward pass if it can."""

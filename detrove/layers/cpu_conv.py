@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from detrove.ops.export_form import is_exporting
+from detrove.ops.export_form import is_watched
 from detrove.ops.layout import as_it_lies, is_channels_last, map_of_pixels, pixels_of
 from detrove.ops.weight_gradient import weight_gradient
 from detrove.ops.winograd import compiled_winograd_conv2d, count_tiles, transform_weight, winograd_conv2d
@@ -88,12 +87,11 @@ def use_channels_last(model: nn.Module, *, on_cpu: bool) -> nn.Module:
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
     """float32 on the CPU, channels last, and nobody watches: an exporter, a counter of operations."""
-    if torch.jit.is_tracing() or is_exporting():
+    if is_watched():
         return False
     return (
         x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
         and is_channels_last(x) and not torch.is_autocast_enabled('cpu')
-        and (torch.compiler.is_compiling() or not is_in_torch_dispatch_mode())  # a compiler traces in such a mode
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detrove.ops.boxes import inverse_sigmoid
 
+from .deformable_attention import MSDeformableAttention
 from .init import xavier_matrices
 from .memory import Memory
 from .query_branches import QueryBranch
@@ -123,6 +124,7 @@ class DETRDecoder(nn.Module):
             head: gives `box_delta(layer, query)` and `classify(layer, query, branches)`.
             branches: the branches in their order.
         """
+        memory = self._ready_to_sample(memory, content.shape[1])
         reference = reference_unact.sigmoid()
         state = QueryState(content, position, reference, reference, reference.detach() if self.relation else None)
         count = self.num_layers if self.training else self.eval_layers or self.num_layers
@@ -150,6 +152,13 @@ class DETRDecoder(nn.Module):
                 bias = self.relation(state.relation_source, state.relation_target, branches)
                 state = state._replace(relation_source=state.relation_target)
         return DecoderOutput(torch.stack(logits), torch.stack(boxes), tuple(queries))
+
+    def _ready_to_sample(self, memory: Memory, num_queries: int) -> Memory:
+        """Memory for layers that sample before they project; made here, for layers may be computed twice."""
+        attentions = [layer.cross_attn for layer in self.layers
+                      if isinstance(getattr(layer, 'cross_attn', None), MSDeformableAttention)]
+        first = attentions and all(attention.samples_first(memory.tokens, num_queries) for attention in attentions)
+        return memory.with_one() if first else memory
 
     def _position(self, i: int, state: QueryState, memory: Memory) -> Tensor:
         if self.position is None:

@@ -4,12 +4,18 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrove.ops import ms_deform_attn
+from detrove.ops.export_form import is_watched
 
 from .memory import Memory
 from .precision import at_least_fp32
+
+# Where it pays to project samples and not all tokens, see docs/performance.md.
+_MULTIPLICATIONS = 2**27  # of the tokens' projection
+_OF_A_SAMPLE = 4  # how many of them take as long as one multiplication and addition of a sampled row
 
 
 class MSDeformableAttention(nn.Module):
@@ -76,19 +82,45 @@ class MSDeformableAttention(nn.Module):
             query: (B, Q, C), position included.
             reference: (B or 1, Q, 4) boxes cxcywh or (B or 1, Q, 2) points xy, as shares of the image. Around a box
                 offsets are measured by its size, around a point in cells of the level.
-            memory: the feature levels; nothing is read from their padding.
+            memory: the feature levels; nothing is read from their padding. With `tokens_and_one`, samples are
+                projected and not the tokens, which gives the same (see `samples_first`).
 
         Returns:
             (B, Q, C).
         """
+        locations, weights = self.sampling_points(query, reference, memory)
+        if memory.tokens_and_one is not None:
+            return self.output_proj(self._projected_samples(memory, locations, weights))
         value = self.value_proj(memory.tokens)
         if memory.padding is not None:
             value = value.masked_fill(memory.padding[..., None], 0.0)
         value = value.unflatten(-1, (self.num_heads, -1))
-        locations, weights = self.sampling_points(query, reference, memory)
         sampled = ms_deform_attn(value, memory.spatial_shapes, locations, weights, num_points=self.num_points,
                                  method=self.method)
         return self.output_proj(sampled)
+
+    def samples_first(self, tokens: Tensor, num_queries: int) -> bool:
+        """Whether sampling before the projection is faster: few queries look at many tokens, in float32 on a CPU."""
+        if tokens.device.type != 'cpu' or tokens.dtype != torch.float32 or torch.is_autocast_enabled('cpu'):
+            return False
+        if type(self.value_proj) is not nn.Linear or is_watched():
+            return False
+        _, num_tokens, channels = tokens.shape
+        rows = 4 * num_queries * self.num_heads * sum(self.num_points)  # four cells make a sample
+        multiplications = num_tokens * channels**2
+        return multiplications >= _MULTIPLICATIONS and multiplications >= _OF_A_SAMPLE * rows * channels
+
+    def _projected_samples(self, memory: Memory, locations: Tensor, weights: Tensor) -> Tensor:
+        """What sampling projected tokens gives, with the projection, which is linear, after the sampling: (B, Q, C).
+
+        Every head samples whole tokens, for all heads are one to the operator, and takes its rows of the projection.
+        """
+        projection = F.pad(torch.cat([self.value_proj.weight, self.value_proj.bias[:, None]], 1), (0, 7))
+        sampled = ms_deform_attn(
+            memory.tokens_and_one[:, :, None], memory.spatial_shapes, locations.flatten(1, 2)[:, :, None],
+            weights.flatten(1, 2)[:, :, None], num_points=self.num_points, method=self.method)
+        sampled = sampled.unflatten(1, (-1, self.num_heads))
+        return torch.einsum('bqhc,hdc->bqhd', sampled, projection.unflatten(0, (self.num_heads, -1))).flatten(2)
 
     def sampling_points(self, query: Tensor, reference: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Where queries sample, (B, Q, heads, K, 2) as shares of the padded levels, and weights (B, Q, heads, K)."""

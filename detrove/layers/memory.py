@@ -37,6 +37,7 @@ class Memory:
     valid_wh: Tensor | None = None
     padding: Tensor | None = None
     position: Tensor | None = None
+    tokens_and_one: Tensor | None = None
 
     @property
     def valid_ratios(self) -> Tensor | None:
@@ -51,7 +52,18 @@ class Memory:
 
     def with_tokens(self, tokens: Tensor) -> Memory:
         """The same levels with other tokens (B, S, C)."""
-        return dataclasses.replace(self, tokens=tokens)
+        return dataclasses.replace(self, tokens=tokens, tokens_and_one=None)
+
+    def with_one(self) -> Memory:
+        """With `tokens_and_one` (B, S, C + 8): the tokens, a one, which carries a projection's bias, and zeros.
+
+        In the padding all are zero. Rows of whole vectors of eight numbers are read faster.
+        """
+        one = F.pad(self.tokens.new_ones(1, 1, 1), (0, 7))
+        rows = torch.cat([self.tokens, one.expand(*self.tokens.shape[:2], -1)], -1)
+        if self.padding is not None:
+            rows = rows.masked_fill(self.padding[..., None], 0.0)
+        return dataclasses.replace(self, tokens_and_one=rows)
 
 
 def tokens_of_map(feat: Tensor) -> Tensor:

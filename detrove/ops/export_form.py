@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
 SAMPLING_FORMS = ('gather', 'grid_sample')
 _sampling: str | None = None  # a plain global: torch.compile reads it without a graph break
 
@@ -34,6 +37,13 @@ def export_form(sampling: str = 'gather') -> Iterator[None]:
 def is_exporting() -> bool:
     """Whether `export_form` is entered."""
     return _sampling is not None
+
+
+def is_watched() -> bool:
+    """Whether operators are recorded, by an exporter or a counter of operations, and should be the plain ones."""
+    if torch.jit.is_tracing() or is_exporting():
+        return True
+    return not torch.compiler.is_compiling() and is_in_torch_dispatch_mode()  # a compiler traces in such a mode
 
 
 def sampling_form() -> str | None:

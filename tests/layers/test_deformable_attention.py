@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from detrove.layers import MSDeformableAttention
+from detrove.engine.blocks import recompute
+from detrove.layers import DETRDecoder, MSDeformableAttention
+from detrove.layers.query_branches import QueryBranch
+from detrove.ops.export_form import export_form
 
 SHAPES = ((6, 8), (3, 4))
 
@@ -49,6 +53,101 @@ def test_padding_is_neither_read_nor_counted(make_memory, dims):
     unpadded = make_memory(torch.cat([x.flatten(1, 2) for x in alone], 1), ((4, 6), (2, 3)))
     expected = attention(query, reference, unpadded)
     torch.testing.assert_close(attention(query, reference, memory), expected, rtol=1e-4, atol=1e-5)
+
+
+def _attention_and_inputs(method='default'):
+    """Three images' queries, and memory of the first two levels, whose bias and padding matter."""
+    torch.manual_seed(0)
+    attention = MSDeformableAttention(embed_dims=16, num_heads=4, num_levels=2, num_points=(3, 2), method=method)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
+    tokens = torch.randn(3, 60, 16, requires_grad=True)
+    query, reference = torch.randn(3, 5, 16, requires_grad=True), torch.rand(3, 5, 4, requires_grad=True)
+    return attention, query, reference, tokens
+
+
+@pytest.mark.parametrize('padded', [False, True])
+@pytest.mark.parametrize('method', ['default', 'discrete'])
+def test_projecting_samples_is_sampling_projections(make_memory, method, padded):
+    """Values and all gradients, with samples beyond the rim of the map, where the projection's bias does not count."""
+    attention, query, reference, tokens = _attention_and_inputs(method)
+    sizes = [[(32, 48), (48, 64), (17, 64)], (48, 64)] if padded else ()
+    learning = [query, tokens, *(parameter for parameter in attention.parameters() if parameter.requires_grad)]
+    learning += [reference] if method == 'default' else []
+    memory = make_memory(tokens, SHAPES, *sizes)
+    results = []
+    for ready in (memory, memory.with_one()):
+        out = attention(query, reference, ready)
+        results.append((out, *torch.autograd.grad(out.square().sum(), learning)))
+    locations, _ = attention.sampling_points(query, reference, memory)
+    assert ((locations < 0) | (locations > 1)).any()
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_one_belongs_to_the_tokens(make_memory):
+    memory = make_memory(torch.randn(2, 60, 16), SHAPES, [(32, 48), (48, 64)], (48, 64)).with_one()
+    inside = (~memory.padding)[..., None]
+    assert torch.equal(memory.tokens_and_one[..., :16], memory.tokens * inside)
+    assert torch.equal(memory.tokens_and_one[..., 16:17], inside.float()) and not memory.tokens_and_one[..., 17:].any()
+    assert memory.with_tokens(memory.tokens).tokens_and_one is None
+
+
+def test_who_samples_first():
+    """Few queries on many tokens, in float32 on a CPU, where nobody watches."""
+    attention, tokens = MSDeformableAttention(), torch.zeros(1, 8400, 256)
+    assert attention.samples_first(tokens, 300)
+    assert not attention.samples_first(tokens, 8400)
+    assert not attention.samples_first(tokens[:, :756], 30)  # little work
+    assert not attention.samples_first(tokens.to('meta'), 300)
+    assert not attention.samples_first(tokens.double(), 300)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not attention.samples_first(tokens, 300)
+    with export_form():
+        assert not attention.samples_first(tokens, 300)
+    with FlopCounterMode(display=False):
+        assert not attention.samples_first(tokens, 300)
+    attention.value_proj = torch.nn.Sequential(attention.value_proj)  # as adapters and quantisation do
+    assert not attention.samples_first(tokens, 300)
+
+
+class Head(torch.nn.Module):
+    """Predictions that are parts of the query."""
+
+    def box_delta(self, layer, query):
+        return query[..., :4]
+
+    def classify(self, layer, query, branches):
+        return query
+
+
+@pytest.mark.parametrize('recomputed', [False, True])
+def test_a_decoder_makes_the_memory_ready_for_all_its_layers(monkeypatch, make_memory, recomputed):
+    torch.manual_seed(0)
+    decoder = DETRDecoder(layer=dict(type='DeformableDecoderLayer', num_heads=4, feedforward_dims=8), num_layers=3,
+                          embed_dims=16, num_levels=2)
+    tokens, content = torch.randn(2, 60, 16, requires_grad=True), torch.randn(2, 5, 16)
+    memory = make_memory(tokens, SHAPES, [(32, 48), (48, 64)], (48, 64))
+    learning = [tokens, *decoder.layers.parameters()]
+    inputs = content, torch.randn(2, 5, 4), torch.randn(2, 5, 16), memory, Head(), [QueryBranch('main', 5)]
+    results = []
+    for first in (False, True):
+        monkeypatch.setattr(MSDeformableAttention, 'samples_first', lambda *_, first=first: first)
+        if first and recomputed:
+            recompute(decoder, True)
+        out = decoder(*inputs)
+        loss = out.boxes_cxcywh.square().sum() + out.logits.square().sum()
+        results.append((loss, *torch.autograd.grad(loss, learning)))
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    assert memory.tokens_and_one is None
+
+
+def test_compiles_whole(make_memory):
+    attention, query, reference, tokens = _attention_and_inputs()
+    compiled = torch.compile(attention, fullgraph=True, backend='aot_eager')
+    memory = make_memory(tokens, SHAPES).with_one()
+    torch.testing.assert_close(compiled(query, reference, memory), attention(query, reference, memory))
 
 
 def test_offset_of_n_points_reaches_half_the_box():

@@ -16,12 +16,15 @@ def random(*shape, layout=torch.contiguous_format):
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-@pytest.mark.parametrize('chunk', [winograd._CHUNK, 36 * 8 * 7, 1])  # one piece, several, one row of tiles at a time
+@pytest.mark.parametrize(('chunk', 'outputs_at_once'), [
+    (winograd._CHUNK, 64), (winograd._CHUNK, 1), (36 * 8 * 7, 64), (1, 64),
+], ids=['whole', 'kernels in blocks', 'maps in pieces', 'one row of tiles at a time'])
 @pytest.mark.parametrize(('batch', 'inputs', 'outputs', 'height', 'width'), [
     (1, 8, 8, 12, 16), (3, 5, 70, 9, 6), (2, 6, 3, 1, 1), (1, 40, 33, 7, 30), (2, 1, 4, 5, 3),
 ])
-def test_equals_conv2d(monkeypatch, layout, chunk, batch, inputs, outputs, height, width):
+def test_equals_conv2d(monkeypatch, layout, chunk, outputs_at_once, batch, inputs, outputs, height, width):
     monkeypatch.setattr(winograd, '_CHUNK', chunk)
+    monkeypatch.setattr(winograd, '_OUTPUTS_AT_ONCE', outputs_at_once)
     tensors = [random(batch, inputs, height, width, layout=layout), random(outputs, inputs, 3, 3, layout=layout),
                random(outputs)]
     grad = random(batch, outputs, height, width)
@@ -36,8 +39,21 @@ def test_equals_conv2d(monkeypatch, layout, chunk, batch, inputs, outputs, heigh
     for tensor, other in zip(ours, exact, strict=True):
         torch.testing.assert_close(tensor.grad.double(), other.grad, **tolerance)
     with torch.no_grad():
-        assert torch.equal(winograd_conv2d(*tensors, transformed=transform_weight(tensors[1])),
-                           winograd_conv2d(*tensors))
+        out = winograd_conv2d(*tensors, transformed=transform_weight(tensors[1]))
+        torch.testing.assert_close(out.double(), expected, **tolerance)
+        if outputs_at_once == 64:  # products of blocks are rounded in another order
+            assert torch.equal(out, winograd_conv2d(*tensors))
+
+
+@pytest.mark.parametrize(('count', 'limit', 'share'), [(15, 7, 5), (16, 8, 8), (3, 9, 3), (7, 1, 1), (256, 113, 86)])
+def test_even_shares(count, limit, share):
+    assert winograd._even_share(count, limit) == share
+
+
+def test_kernels_come_in_blocks(monkeypatch):
+    monkeypatch.setattr(winograd, '_OUTPUTS_AT_ONCE', 1)
+    grid = winograd._Grid((1, 7, 30), (40, 33))
+    assert [(block.start, block.stop) for block in grid.blocks()] == [(0, 11), (11, 22), (22, 33)]
 
 
 def test_is_as_precise_as_a_sum_in_float32():
