@@ -8,8 +8,10 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
-from detrove.layers import use_channels_last
+from detrove.layers import MSDeformableAttention, use_channels_last
+from detrove.layers.memory import Memory, flatten_levels
 from detrove.ops.neighborhood_attention import neighborhood_attention, neighborhood_attention_reference
 
 from .measure import measure
@@ -21,6 +23,10 @@ KERNEL_SIZE, HEAD_DIM = 7, 32
 #: (channels of input and output, side of the map, stride): 3x3 convolutions of RT-DETR on one image of 640 x 640
 CONVOLUTIONS = ((64, 64, 160, 1), (128, 128, 80, 1), (256, 256, 80, 1), (256, 256, 40, 1), (512, 512, 20, 1),
                 (32, 64, 320, 1), (64, 128, 160, 2), (256, 256, 80, 2))
+
+#: (queries, sides of the levels' maps): decoders in inference and, with denoising queries, in training
+CROSS_ATTENTIONS = ((300, (80, 40, 20)), (500, (80, 40, 20)), (500, (60, 30, 15)), (1100, (128, 64, 32, 16)),
+                    (1100, (60, 30, 15, 8)))
 
 
 class OperatorContestant:
@@ -81,6 +87,29 @@ def convolution_contestants(inputs: int, outputs: int, side: int, stride: int) -
     return [*contestants, OperatorContestant('CPUConv2d', _without_weight(ours), tensors)]
 
 
+def cross_attention_contestants(queries: int, sides: Sequence[int]) -> list[OperatorContestant]:
+    """A decoder layer's deformable attention, which projects all tokens, or the samples that it takes.
+
+    What the second form makes once for all layers is made here for its one layer.
+    """
+    torch.manual_seed(0)
+    attention = MSDeformableAttention(num_levels=len(sides))
+    nn.init.normal_(attention.sampling_offsets.weight, std=0.02)
+    levels = flatten_levels([torch.randn(1, 256, side, side) for side in sides])
+    tensors = [levels.tokens, torch.randn(1, queries, 256), torch.rand(1, queries, 4),
+               *(parameter.detach() for parameter in attention.parameters())]
+    names = [name for name, _ in attention.named_parameters()]
+
+    def of(prepared):
+        def function(tokens, query, reference, *parameters):
+            memory = prepared(levels.with_tokens(tokens))
+            return functional_call(attention, dict(zip(names, parameters, strict=True)), (query, reference, memory))
+        return function
+
+    return [OperatorContestant(name, of(prepared), [tensor.clone().requires_grad_() for tensor in tensors])
+            for name, prepared in (('tokens projected', lambda memory: memory), ('samples projected', Memory.with_one))]
+
+
 def _without_weight(module: nn.Module) -> Callable[..., torch.Tensor]:
     """The module as a function of an input and the weight that it has."""
     return lambda x, weight: module(x)
@@ -99,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_cpu:
         cases += [('3x3 convolution, {0} to {1} channels, {2} x {2}, stride {3}'.format(*case),
                    partial(convolution_contestants, *case)) for case in CONVOLUTIONS]
+        cases += [('cross-attention, {} queries, levels with sides of {}'.format(*case),
+                   partial(cross_attention_contestants, *case)) for case in CROSS_ATTENTIONS]
     for title, contestants in cases:
         if args.only and args.only not in title:
             continue
