@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from detrove.ops.export_form import is_watched
-
 from .cpu_conv import CPUConv2d, use_channels_last
 from .norm_act import can_recompute, norm_relu_max_pool, norm_silu
+from .plain import is_plain_on_cpu, is_replaceable
 
 _FOLDED_FROM = 4  # numbers in the maps for each in the kernels, from which on frozen norms go into the kernels
 # What follows a norm or a linear layer may overwrite it: their backward passes need their inputs alone.
@@ -65,17 +64,17 @@ class ConvNormAct(nn.Module):
         return self.act(self._normed(x))
 
     def _normed(self, x: Tensor) -> Tensor:
-        if not isinstance(self.norm, FrozenNorm) or not self._is_folded(x):
+        if not self._is_folded(x):
             return self.norm(self.conv(x))
         scale, shift = self.norm.scale_and_shift()
         return self.conv._conv_forward(x, self.conv.weight * scale.view(-1, 1, 1, 1), shift)
 
     def _is_folded(self, x: Tensor) -> bool:
-        """Whether to scale the kernels for each batch and not the maps: these are larger, in float32 on a CPU."""
+        """Whether to scale the kernels for a frozen norm, and not the maps: these are larger, in float32 on a CPU."""
         conv = self.conv
-        if x.device.type != 'cpu' or x.dtype != torch.float32 or torch.is_autocast_enabled('cpu'):
+        if not is_replaceable(self.norm, FrozenNorm) or not is_replaceable(conv, nn.Conv2d, CPUConv2d):
             return False
-        if type(conv) not in (nn.Conv2d, CPUConv2d) or torch.compiler.is_compiling() or is_watched():
+        if torch.compiler.is_compiling() or not is_plain_on_cpu(x, conv.weight):
             return False
         pixels = x.shape[0] * x.shape[2] * x.shape[3] // (conv.stride[0] * conv.stride[1])
         return pixels * conv.out_channels >= _FOLDED_FROM * conv.weight.numel()

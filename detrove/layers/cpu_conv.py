@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from detrove.ops.export_form import is_watched
 from detrove.ops.layout import as_it_lies, is_channels_last, map_of_pixels, pixels_of
 from detrove.ops.weight_gradient import weight_gradient
 from detrove.ops.winograd import compiled_winograd_conv2d, count_tiles, transform_weight, winograd_conv2d
 
+from .plain import is_plain_on_cpu
+
 # Where each form begins to pay on an EPYC (AVX2), see docs/performance.md.
 _WINOGRAD_CHANNELS = 64
-_WINOGRAD_TILES = 64  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
+_WINOGRAD_TILES = 24  # of 4x4 pixels in a batch: without a limit where weights have been transformed before
 _MULTIPLICATIONS = 2**27  # of a forward pass, from which on gradients of weights are `weight_gradient`'s
 _COMPILER_TELLS_EXPORT = hasattr(torch.compiler, 'is_exporting')  # torch >= 2.7
 
@@ -41,7 +42,7 @@ class CPUConv2d(nn.Conv2d):
         return same and self.groups == 1 and min(self.weight.shape[:2]) >= _WINOGRAD_CHANNELS
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.padding_mode != 'zeros' or isinstance(self.padding, str) or not _is_plain(x, weight):
+        if self.padding_mode != 'zeros' or isinstance(self.padding, str) or not _is_served(x, weight):
             return super()._conv_forward(x, weight, bias)
         trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
         transformed = None if trains or weight is not self.weight else self._transformed
@@ -85,14 +86,8 @@ def use_channels_last(model: nn.Module, *, on_cpu: bool) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    """float32 on the CPU, channels last, and nobody watches: an exporter, a counter of operations."""
-    if is_watched():
-        return False
-    return (
-        x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and x.dim() == 4 and x.numel() > 0
-        and is_channels_last(x) and not torch.is_autocast_enabled('cpu')
-    )
+def _is_served(x: Tensor, weight: Tensor) -> bool:
+    return is_plain_on_cpu(x, weight) and x.dim() == 4 and x.numel() > 0 and is_channels_last(x)
 
 
 class _PointwiseConv2d(torch.autograd.Function):

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detrove.ops import ms_deform_attn
-from detrove.ops.export_form import is_watched
 
 from .memory import Memory
+from .plain import is_plain_on_cpu, is_replaceable
 from .precision import at_least_fp32
 
 # Where it pays to project samples and not all tokens, see docs/performance.md.
@@ -101,9 +101,7 @@ class MSDeformableAttention(nn.Module):
 
     def samples_first(self, tokens: Tensor, num_queries: int) -> bool:
         """Whether sampling before the projection is faster: few queries look at many tokens, in float32 on a CPU."""
-        if tokens.device.type != 'cpu' or tokens.dtype != torch.float32 or torch.is_autocast_enabled('cpu'):
-            return False
-        if type(self.value_proj) is not nn.Linear or is_watched():
+        if not is_replaceable(self.value_proj, nn.Linear) or not is_plain_on_cpu(tokens, self.value_proj.weight):
             return False
         _, num_tokens, channels = tokens.shape
         rows = 4 * num_queries * self.num_heads * sum(self.num_points)  # four cells make a sample

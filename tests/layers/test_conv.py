@@ -58,6 +58,10 @@ def test_who_folds_frozen_norms():
         assert not block._is_folded(x)
     with export_form():
         assert not block._is_folded(x)
+    handle = block.conv.register_forward_hook(lambda *_: None)  # would see nothing
+    assert not block._is_folded(x)
+    handle.remove()
+    assert block._is_folded(x)
     block.conv = nn.Sequential(block.conv)
     assert not block._is_folded(x) and block(x).shape == (1, 8, 5, 4)
 

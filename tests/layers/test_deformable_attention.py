@@ -5,8 +5,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detrove.engine.blocks import recompute
-from detrove.layers import DETRDecoder, MSDeformableAttention
+from detrove.layers import DETRDecoder, MSDeformableAttention, deformable_attention
 from detrove.layers.query_branches import QueryBranch
+from detrove.ops import ms_deform_attn
 from detrove.ops.export_form import export_form
 
 SHAPES = ((6, 8), (3, 4))
@@ -107,6 +108,10 @@ def test_who_samples_first():
         assert not attention.samples_first(tokens, 300)
     with FlopCounterMode(display=False):
         assert not attention.samples_first(tokens, 300)
+    handle = attention.value_proj.register_forward_pre_hook(lambda *_: None)  # would see nothing
+    assert not attention.samples_first(tokens, 300)
+    handle.remove()
+    assert attention.samples_first(tokens, 300)
     attention.value_proj = torch.nn.Sequential(attention.value_proj)  # as adapters and quantisation do
     assert not attention.samples_first(tokens, 300)
 
@@ -121,15 +126,21 @@ class Head(torch.nn.Module):
         return query
 
 
-@pytest.mark.parametrize('recomputed', [False, True])
-def test_a_decoder_makes_the_memory_ready_for_all_its_layers(monkeypatch, make_memory, recomputed):
+@pytest.fixture
+def decoder_and_inputs(make_memory):
     torch.manual_seed(0)
     decoder = DETRDecoder(layer=dict(type='DeformableDecoderLayer', num_heads=4, feedforward_dims=8), num_layers=3,
                           embed_dims=16, num_levels=2)
-    tokens, content = torch.randn(2, 60, 16, requires_grad=True), torch.randn(2, 5, 16)
-    memory = make_memory(tokens, SHAPES, [(32, 48), (48, 64)], (48, 64))
-    learning = [tokens, *decoder.layers.parameters()]
-    inputs = content, torch.randn(2, 5, 4), torch.randn(2, 5, 16), memory, Head(), [QueryBranch('main', 5)]
+    memory = make_memory(torch.randn(2, 60, 16, requires_grad=True), SHAPES, [(32, 48), (48, 64)], (48, 64))
+    inputs = torch.randn(2, 5, 16), torch.randn(2, 5, 4), torch.randn(2, 5, 16), memory, Head(), [
+        QueryBranch('main', 5)]
+    return decoder, inputs
+
+
+@pytest.mark.parametrize('recomputed', [False, True])
+def test_a_decoder_makes_the_memory_ready_for_all_its_layers(monkeypatch, decoder_and_inputs, recomputed):
+    decoder, inputs = decoder_and_inputs
+    learning = [inputs[3].tokens, *decoder.layers.parameters()]
     results = []
     for first in (False, True):
         monkeypatch.setattr(MSDeformableAttention, 'samples_first', lambda *_, first=first: first)
@@ -140,14 +151,21 @@ def test_a_decoder_makes_the_memory_ready_for_all_its_layers(monkeypatch, make_m
         results.append((loss, *torch.autograd.grad(loss, learning)))
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    assert memory.tokens_and_one is None
+    assert inputs[3].tokens_and_one is None
 
 
-def test_compiles_whole(make_memory):
-    attention, query, reference, tokens = _attention_and_inputs()
-    compiled = torch.compile(attention, fullgraph=True, backend='aot_eager')
-    memory = make_memory(tokens, SHAPES).with_one()
-    torch.testing.assert_close(compiled(query, reference, memory), attention(query, reference, memory))
+def test_a_decoder_compiles_whole(monkeypatch, decoder_and_inputs):
+    """Without a graph break, and in the form that is chosen outside of a compiler."""
+    decoder, inputs = decoder_and_inputs
+    monkeypatch.setattr(deformable_attention, '_MULTIPLICATIONS', 0)
+    monkeypatch.setattr(deformable_attention, '_OF_A_SAMPLE', 0)
+    shapes = []
+    monkeypatch.setattr(deformable_attention, 'ms_deform_attn', lambda value, *args, **kwargs: (
+        shapes.append(value.shape), ms_deform_attn(value, *args, **kwargs))[1])
+    expected = decoder(*inputs)
+    out = torch.compile(decoder, fullgraph=True, backend='aot_eager')(*inputs)
+    torch.testing.assert_close(out.boxes_cxcywh, expected.boxes_cxcywh)
+    assert set(shapes) == {(2, 60, 1, 24)}
 
 
 def test_offset_of_n_points_reaches_half_the_box():
