@@ -180,9 +180,12 @@ class _Grid:
         tiles = self.images_at_once * self.rows_at_once * self.columns
         return _PRODUCTS * max(tiles, _OUTPUTS_AT_ONCE) * max(self.channels)
 
-    def workspaces(self, like: Tensor, count: int) -> list[Tensor]:
-        """Memory for a transformed chunk each, used again for every chunk: fresh memory takes longer than the sums."""
-        return [like.new_empty(self._size_of_workspace()) for _ in range(count)]
+    def workspaces(self, like: Tensor, count: int) -> Sequence[Tensor]:
+        """Memory for a transformed chunk each, used again for every chunk: fresh memory takes longer than the sums.
+
+        In one piece, which the C library rather keeps for the next convolution than gives back to the system.
+        """
+        return like.new_empty(count, self._size_of_workspace()).unbind()
 
     def size(self, border: int = 0) -> tuple[int, int]:
         """Height and width of maps of whole tiles, and of what those of their inputs overlap."""
