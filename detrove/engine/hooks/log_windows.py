@@ -45,7 +45,7 @@ def longest_window(runner: Runner, name: str) -> int | None:
         windows.append('epoch')
     for asked in processor.custom_cfg:
         if asked['data_src'] in (key, name) and asked.get('method_name') != 'current':
-            windows.append(asked.get('window_size', 'global'))
+            windows.append(asked.get('window_size') or 'global')
     if 'global' in windows:
         return None
     return max(_length_of_epoch(runner, mode) if window == 'epoch' else window for window in windows)

@@ -77,6 +77,7 @@ def _asking(custom_cfg=(), *, kind=LogProcessor, **settings):
     ([dict(data_src='loss', method_name='mean', window_size=5000)], 5000),
     ([dict(data_src='loss', method_name='mean', window_size='global')], None),
     ([dict(data_src='loss', log_name='lowest', method_name='min')], None),
+    ([dict(data_src='loss', log_name='lowest', method_name='min', window_size=None)], None),
     ([dict(data_src='loss', log_name='now', method_name='current')], 1000),
     ([dict(data_src='', method_name='mean', window_size='global')], 1000),
     ([dict(data_src='loss_cls', method_name='mean', window_size='global')], 1000),
