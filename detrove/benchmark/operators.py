@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from detrove.layers import MSDeformableAttention, use_channels_last
 from detrove.layers.memory import Memory, flatten_levels
@@ -96,17 +95,14 @@ def cross_attention_contestants(queries: int, sides: Sequence[int]) -> list[Oper
     attention = MSDeformableAttention(num_levels=len(sides))
     nn.init.normal_(attention.sampling_offsets.weight, std=0.02)
     levels = flatten_levels([torch.randn(1, 256, side, side) for side in sides])
-    tensors = [levels.tokens, torch.randn(1, queries, 256), torch.rand(1, queries, 4),
-               *(parameter.detach() for parameter in attention.parameters())]
-    names = [name for name, _ in attention.named_parameters()]
+    inputs = [tensor.requires_grad_() for tensor in (levels.tokens, torch.randn(1, queries, 256),
+                                                     torch.rand(1, queries, 4))]
 
     def of(prepared):
-        def function(tokens, query, reference, *parameters):
-            memory = prepared(levels.with_tokens(tokens))
-            return functional_call(attention, dict(zip(names, parameters, strict=True)), (query, reference, memory))
-        return function
+        return lambda tokens, query, reference, *parameters: attention(query, reference,
+                                                                       prepared(levels.with_tokens(tokens)))
 
-    return [OperatorContestant(name, of(prepared), [tensor.clone().requires_grad_() for tensor in tensors])
+    return [OperatorContestant(name, of(prepared), [*inputs, *attention.parameters()])
             for name, prepared in (('tokens projected', lambda memory: memory), ('samples projected', Memory.with_one))]
 
 

@@ -66,7 +66,7 @@ class ConvNormAct(nn.Module):
     def _normed(self, x: Tensor) -> Tensor:
         if not self._is_folded(x):
             return self.norm(self.conv(x))
-        scale, shift = self.norm.scale_and_shift()
+        scale, shift = self.norm.scale_and_shift()  # `folded_conv` gives weights that do not learn
         return self.conv._conv_forward(x, self.conv.weight * scale.view(-1, 1, 1, 1), shift)
 
     def _is_folded(self, x: Tensor) -> bool:

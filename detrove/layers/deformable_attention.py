@@ -113,9 +113,11 @@ class MSDeformableAttention(nn.Module):
 
         Every head samples whole tokens, for all heads are one to the operator, and takes its rows of the projection.
         """
-        projection = F.pad(torch.cat([self.value_proj.weight, self.value_proj.bias[:, None]], 1), (0, 7))
+        rows = memory.tokens_and_one
+        projection = torch.cat([self.value_proj.weight, self.value_proj.bias[:, None]], 1)
+        projection = F.pad(projection, (0, rows.shape[-1] - projection.shape[-1]))
         sampled = ms_deform_attn(
-            memory.tokens_and_one[:, :, None], memory.spatial_shapes, locations.flatten(1, 2)[:, :, None],
+            rows[:, :, None], memory.spatial_shapes, locations.flatten(1, 2)[:, :, None],
             weights.flatten(1, 2)[:, :, None], num_points=self.num_points, method=self.method)
         sampled = sampled.unflatten(1, (-1, self.num_heads))
         return torch.einsum('bqhc,hdc->bqhd', sampled, projection.unflatten(0, (self.num_heads, -1))).flatten(2)

@@ -29,6 +29,7 @@ class Memory:
         padding: (B, S) bool, True where padded; None like valid_wh.
         position: (B or 1, S, C), embedding of the tokens' positions, for decoders that attend to all tokens; None where
             the encoder gives none.
+        tokens_and_one: (B, S, C + 8), see `with_one`; None where nobody asked for it.
     """
 
     tokens: Tensor

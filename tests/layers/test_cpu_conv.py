@@ -45,7 +45,8 @@ def forms(monkeypatch):
 @pytest.mark.parametrize(('arguments', 'size', 'form'), [
     (dict(in_channels=64, out_channels=70, kernel_size=3, padding=1), (4, 13, 22), 'winograd'),
     (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1, bias=False), (1, 29, 30), 'winograd'),
-    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 16, 16), 'windows'),  # too few tiles
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 13, 24), 'winograd'),  # 24 tiles
+    (dict(in_channels=64, out_channels=64, kernel_size=3, padding=1), (1, 4, 92), 'windows'),  # 23: too few
     (dict(in_channels=32, out_channels=64, kernel_size=3, padding=1), (1, 60, 50), 'windows'),
     (dict(in_channels=32, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'windows'),
     (dict(in_channels=3, out_channels=8, kernel_size=7, stride=2, padding=3, bias=False), (2, 60, 60), 'windows'),

@@ -11,8 +11,8 @@ _AT_LEAST = 1000  # so that a checkpoint still shows what the last steps and eve
 class LogWindowsHook(Hook):
     """Limits the history of each logged number to the longest window that `log_processor` has for it.
 
-    That is its `window_size`, an epoch of validation or test for their clocks, what `custom_cfg` asks for, and never
-    less than 1000 numbers. All of them are kept where `custom_cfg` has the window 'global' or none for a number, and
+    That is its `window_size`, an epoch for the times of steps, what `custom_cfg` asks for, and never less than 1000
+    numbers. All of them are kept where `custom_cfg` has the window 'global' or none for a number, and
     where `log_processor` is of another class than mmengine's `LogProcessor`.
     """
 
